@@ -1,5 +1,5 @@
-//! Embeds the SQL functions, the reporting views, the reports and the comments, so that no list of files can forget one,
-//! and tells cargo which other files belong to the binary.
+//! Embeds the SQL functions, the reporting views, the reports and the comments, so that no list of
+//! files can forget one, and tells cargo which other files belong to the binary.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -9,7 +9,8 @@ fn main() -> io::Result<()> {
     for folder in ["migrations", "sql", ".sqlx"] {
         println!("cargo:rerun-if-changed={folder}");
     }
-    // They read descriptions from .sqlx. A build must not connect to DATABASE_URL, which is a setting of textback.
+    // They read descriptions from .sqlx. A build must not connect to DATABASE_URL, which is a
+    // setting of textback.
     println!("cargo:rustc-env=SQLX_OFFLINE=true");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;
@@ -17,7 +18,8 @@ fn main() -> io::Result<()> {
         let mut files = Vec::new();
         collect(&Path::new(&root).join("sql").join(folder), &mut files)?;
         files.sort();
-        // The name of a report is that of its file. A function and a view tell their names themselves.
+        // The name of a report is that of its file. A function and a view tell their names
+        // themselves.
         let name = |file: &Path| match (folder, file.file_stem()) {
             ("reports", Some(stem)) => format!("{}\n", stem.display()),
             _ => String::new(),

@@ -1,8 +1,9 @@
-//! Measures inactivity jobs with one and ten million open sessions: the cost of an empty poll, of a claim and of a burst, the
-//! lateness of warnings, and the cost of a timer per message. `make bench` runs it.
+//! Measures inactivity jobs with one and ten million open sessions: the cost of an empty poll, of a
+//! claim and of a burst, the lateness of warnings, and the cost of a timer per message.
+//! `make bench` runs it.
 //!
-//! TEXTBACK_BENCH_SESSIONS sets the numbers of sessions, separated by commas (default 1000000,10000000). A number for which
-//! the disk is too small is skipped.
+//! TEXTBACK_BENCH_SESSIONS sets the numbers of sessions, separated by commas (default
+//! 1000000,10000000). A number for which the disk is too small is skipped.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that fails has no result")]
 
@@ -22,7 +23,8 @@ use textback::storage::{Storage, database, inactivity, ingest, project};
 use uuid::Uuid;
 
 const NUMBER: &str = "+14155550199";
-/// What a session takes on the disk with its job and all indexes, and some more for WAL and sorting.
+/// What a session takes on the disk with its job and all indexes, and some more for WAL and
+/// sorting.
 const BYTES_A_SESSION: u64 = 2_000;
 const BURST: u64 = 100_000;
 
@@ -243,7 +245,8 @@ impl Bench {
         );
     }
 
-    /// The same by two processes, which also try to send what they plan, to a carrier that is not there.
+    /// The same by two processes, which also try to send what they plan, to a carrier that is not
+    /// there.
     async fn burst_of_processes(&self) {
         self.let_be_due(200_001, BURST, true).await;
         let warned = "select count(*)::float8 from message where kind = 'warning'";

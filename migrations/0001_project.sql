@@ -1,5 +1,6 @@
--- Projects (tenants), their API keys and their carrier accounts. Statements do not name the schema; the search path
--- contains it. What each column means stands in sql/comments; the migrations say why the schema is as it is.
+-- Projects (tenants), their API keys and their carrier accounts. Statements do not name the schema;
+-- the search path contains it. What each column means stands in sql/comments; the migrations say
+-- why the schema is as it is.
 
 create table project (
     id          uuid        not null constraint project_pk primary key,
@@ -12,9 +13,9 @@ create table project (
         constraint repeats_in_five_minutes_is_0_or_3_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 3 and 100),
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
-    -- Limits on outbound messages; 0 is off. A conversation with one message a minute and two answers to each stays
-    -- within these defaults. The limits of the whole project are off by default, because with a limit each message of
-    -- the project locks the same row.
+    -- Limits on outbound messages; 0 is off. A conversation with one message a minute and two
+    -- answers to each stays within these defaults. The limits of the whole project are off by
+    -- default, because with a limit each message of the project locks the same row.
     outbound_per_contact_per_hour   integer not null default 120
         constraint outbound_per_contact_per_hour_is_0_to_100000 check (outbound_per_contact_per_hour between 0 and 100000),
     outbound_per_contact_per_day    integer not null default 500

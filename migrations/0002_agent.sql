@@ -1,7 +1,7 @@
 -- Agents and their versions.
 
--- What answers sessions. A session keeps the version that it started with, so a change does not affect running
--- conversations.
+-- What answers sessions. A session keeps the version that it started with, so a change does not
+-- affect running conversations.
 create table agent (
     id              uuid        not null constraint agent_pk primary key,
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
@@ -49,8 +49,9 @@ create table agent_version (
     constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null))
 );
 
--- The last error of an agent, and how many of its turns were given up because the processes that ran them ended. It is written
--- when a turn fails, at most once a second, and not in the row of the agent, which each message reads.
+-- The last error of an agent, and how many of its turns were given up because the processes that
+-- ran them ended. It is written when a turn fails, at most once a second, and not in the row of the
+-- agent, which each message reads.
 create table agent_error (
     agent_id        uuid        not null constraint agent_error_pk primary key
                                 constraint agent_error_belongs_to_an_agent references agent (id) on delete cascade,
@@ -66,6 +67,7 @@ create table agent_error (
     constraint agent_error_tells_when_a_worker_was_lost check ((workers_lost = 0) = (worker_lost_at is null))
 );
 
--- The two tables refer to each other, so this constraint is added after both, and is checked at commit.
+-- The two tables refer to each other, so this constraint is added after both, and is checked at
+-- commit.
 alter table agent add constraint agents_current_version_exists
     foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;

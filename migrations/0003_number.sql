@@ -10,8 +10,8 @@ create table endpoint (
     detached_at timestamptz
 );
 
--- The SMS and voice facts of an endpoint that is a phone number. The project requests it, and textback finds or buys it
--- at the carrier.
+-- The SMS and voice facts of an endpoint that is a phone number. The project requests it, and
+-- textback finds or buys it at the carrier.
 create table number (
     id             uuid        not null constraint number_pk primary key constraint number_is_an_endpoint references endpoint (id),
     project_id     uuid        not null constraint number_belongs_to_a_project references project (id),

@@ -1,14 +1,14 @@
 -- Sessions.
 
--- Domains check the values of columns in busy tables. Each statement that writes to a table reads and plans its check
--- constraints. The checks of a domain are planned once per connection, and run only when the column is written. That
--- saves 6 % of PostgreSQL's work for a message.
+-- Domains check the values of columns in busy tables. Each statement that writes to a table reads
+-- and plans its check constraints. The checks of a domain are planned once per connection, and run
+-- only when the column is written. That saves 6 % of PostgreSQL's work for a message.
 create domain session_channel as text constraint session_channel_is_known check (value in ('sms', 'webchat', 'voice'));
 create domain session_status as text constraint session_status_is_known check (value in ('open', 'warned', 'closed'));
 create domain session_origin as text constraint session_origin_is_known check (value in ('inbound', 'outbound'));
 
--- The limit is on the state as text and not as stored, because jsonb stores 1e99999 in 12 bytes and each claim of a
--- turn prints it. src/domain/bounds.rs has the same limit.
+-- The limit is on the state as text and not as stored, because jsonb stores 1e99999 in 12 bytes and
+-- each claim of a turn prints it. src/domain/bounds.rs has the same limit.
 create domain session_state as jsonb constraint session_state_is_an_object check (jsonb_typeof(value) = 'object')
     constraint session_state_has_at_most_256_kb_as_text check (octet_length(value::text) <= 262144);
 create domain session_close_reason as text constraint session_close_reason_is_known
@@ -30,8 +30,9 @@ create table session (
     agent_version       integer              not null,
     state               session_state        not null default '{}',
     language            text,
-    -- The watermark: every inbound message up to this seq is handled. A turn handles all messages that wait, so one
-    -- watermark is enough. It is in a row that the turn writes anyway, and messages stay append-only.
+    -- The watermark: every inbound message up to this seq is handled. A turn handles all messages
+    -- that wait, so one watermark is enough. It is in a row that the turn writes anyway, and
+    -- messages stay append-only.
     handled_seq         bigint               not null default 0,
     started_at          timestamptz,
     opened_at           timestamptz          not null default now(),
@@ -48,11 +49,12 @@ create table session (
     constraint warned_session_has_a_warning_time check (status <> 'warned' or warned_at is not null)
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02);
 
--- Guarantees one active session. The advisory lock of the contact only keeps callers from violating this index.
+-- Guarantees one active session. The advisory lock of the contact only keeps callers from violating
+-- this index.
 create unique index one_session_not_closed_per_endpoint_contact_and_channel
     on session (endpoint_id, contact, channel) where status <> 'closed';
 
--- The condition is always true. It keeps queries for an id alone from using this index. On an empty table all indexes
--- cost the same, and a plan that is cached then could read this whole index.
+-- The condition is always true. It keeps queries for an id alone from using this index. On an empty
+-- table all indexes cost the same, and a plan that is cached then could read this whole index.
 create index session_newest_of_a_project on session (project_id, id) where project_id is not null;
 create index session_newest_of_a_contact on session (project_id, contact, id) where project_id is not null;

@@ -3,7 +3,8 @@
 create domain message_direction as text constraint message_direction_is_known check (value in ('inbound', 'outbound'));
 create domain message_kind as text constraint message_kind_is_known
     check (value in ('text', 'keyword', 'greeting', 'reply', 'error', 'warning', 'closing', 'help', 'opt_out', 'opt_in', 'reaction'));
--- A reaction to a message of ours: {emoji, is_removed, message_id}. src/domain/reaction.rs writes and reads it.
+-- A reaction to a message of ours: {emoji, is_removed, message_id}. src/domain/reaction.rs writes
+-- and reads it.
 create domain message_reaction as jsonb constraint reaction_tells_its_emoji_and_message check (value ?& array['emoji', 'is_removed', 'message_id']);
 create domain message_encoding as text constraint message_encoding_is_known check (value in ('gsm7', 'ucs2'));
 create domain message_skip_reason as text constraint message_skip_reason_is_known
@@ -13,7 +14,8 @@ create domain message_skip_reason as text constraint message_skip_reason_is_know
 -- A message in a session. Rows are append-only, except for skip_reason.
 create table message (
     id          uuid                not null constraint message_pk primary key,
-    -- The order within a session. Every writer gets it from the sequence while it holds the lock of the contact.
+    -- The order within a session. Every writer gets it from the sequence while it holds the lock of
+    -- the contact.
     seq         bigint              not null generated always as identity,
     project_id  uuid                not null,
     session_id  uuid                not null,
@@ -40,19 +42,19 @@ create table message (
     constraint only_inbound_messages_are_skipped check (direction = 'inbound' or skip_reason is null)
 );
 
--- Prevents a second row for a message whose webhook comes twice. Only inbound messages have a carrier_id here. The
--- condition is not on the direction, because a query for the inbound messages of a session could then use this index,
--- and read all of it when the table has no statistics.
+-- Prevents a second row for a message whose webhook comes twice. Only inbound messages have a
+-- carrier_id here. The condition is not on the direction, because a query for the inbound messages
+-- of a session could then use this index, and read all of it when the table has no statistics.
 create unique index carrier_message_is_recorded_once on message (project_id, carrier_id) where carrier_id is not null;
 create index message_in_order_of_a_session on message (session_id, seq);
 create index message_of_the_clock on message (session_id, seq) where kind in ('warning', 'closing', 'help', 'opt_out', 'opt_in');
 
--- Makes a message that a client sends twice one row. It is the last index: on an empty table all of them cost the same, and a plan
--- that is made then takes the newest.
+-- Makes a message that a client sends twice one row. It is the last index: on an empty table all of
+-- them cost the same, and a plan that is made then takes the newest.
 create unique index client_message_is_recorded_once on message (session_id, client_id) where client_id is not null;
 
--- A file of an inbound or outbound message, such as a picture, a sound or a contact card. The bytes stay at the carrier
--- or on the web, and are fetched on demand.
+-- A file of an inbound or outbound message, such as a picture, a sound or a contact card. The bytes
+-- stay at the carrier or on the web, and are fetched on demand.
 create table attachment (
     id           uuid        not null constraint attachment_pk primary key,
     project_id   uuid        not null,

@@ -1,11 +1,12 @@
 -- The jobs of sessions: turns and inactivity jobs. Leases end by the clock of the database.
 
--- The turn of a session with unhandled messages. It is inserted with the message and deleted when it settles, so the
--- table is as small as the backlog. When a worker dies, its lease ends. A worker that continues too late finds another
--- token.
+-- The turn of a session with unhandled messages. It is inserted with the message and deleted when
+-- it settles, so the table is as small as the backlog. When a worker dies, its lease ends. A worker
+-- that continues too late finds another token.
 create table turn (
-    -- There is no foreign key, because its check cost 3 % of a message. The id always comes from the row of a session
-    -- that the same transaction has locked or inserted, and sessions are never deleted. Invariant 4 checks it.
+    -- There is no foreign key, because its check cost 3 % of a message. The id always comes from
+    -- the row of a session that the same transaction has locked or inserted, and sessions are never
+    -- deleted. Invariant 4 checks it.
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
     id           uuid        not null,
     project_id   uuid        not null,
@@ -24,9 +25,9 @@ create table turn (
 
 create index turn_that_is_due on turn (due_at);
 
--- The inactivity job of an engaged session. When it is due, src/domain/inactivity.rs decides whether the session is
--- inactive. If it is not, the job becomes due again later. A message does not change the job, so a session writes here
--- once per period and not once per message.
+-- The inactivity job of an engaged session. When it is due, src/domain/inactivity.rs decides
+-- whether the session is inactive. If it is not, the job becomes due again later. A message does
+-- not change the job, so a session writes here once per period and not once per message.
 create table inactivity (
     session_id uuid        not null constraint a_session_has_one_inactivity_job primary key
                                     constraint inactivity_belongs_to_a_session references session (id),

@@ -1,7 +1,7 @@
 -- Scheduled messages, idempotency keys, and templates.
 
--- A message that is sent at a later time, or after the turn whose agent sends it. When it is due, one transaction
--- creates a message with the same id and deletes this row.
+-- A message that is sent at a later time, or after the turn whose agent sends it. When it is due,
+-- one transaction creates a message with the same id and deletes this row.
 create table scheduled_message (
     id                uuid        not null constraint scheduled_message_pk primary key,
     project_id        uuid        not null constraint scheduled_message_belongs_to_a_project references project (id),
@@ -32,8 +32,8 @@ create index scheduled_message_that_is_due on scheduled_message (due_at) where d
 create index scheduled_message_to_a_contact on scheduled_message (number_id, contact) where due_at is not null;
 create index scheduled_message_newest_of_a_project on scheduled_message (project_id, id);
 
--- The key of a request that may be repeated. The same key with the same request gets the first answer. Keys are stored
--- for a week.
+-- The key of a request that may be repeated. The same key with the same request gets the first
+-- answer. Keys are stored for a week.
 create table idempotency_key (
     project_id   uuid        not null constraint idempotency_key_belongs_to_a_project references project (id),
     key          text        not null constraint idempotency_key_has_1_to_255_characters check (length(key) between 1 and 255),

@@ -1,7 +1,7 @@
 -- The consent of contacts.
 
--- The opt-outs and opt-ins of contacts, as contacts, the carrier and operators report them. The table is append-only,
--- and the newest row of an endpoint and a contact counts.
+-- The opt-outs and opt-ins of contacts, as contacts, the carrier and operators report them. The
+-- table is append-only, and the newest row of an endpoint and a contact counts.
 create table consent (
     id          uuid        not null constraint consent_pk primary key,
     seq         bigint      not null generated always as identity,

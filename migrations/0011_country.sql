@@ -1,7 +1,7 @@
 -- Countries, and the policies of projects for them.
 
--- Whether SMS works in both directions in a country, and which registration it requires. `migrate` loads the rows from
--- sql/data/countries.csv.
+-- Whether SMS works in both directions in a country, and which registration it requires. `migrate`
+-- loads the rows from sql/data/countries.csv.
 create table sms_country (
     iso2                text    not null constraint sms_country_pk primary key
                                          constraint sms_country_is_iso_3166 check (iso2 ~ '^[A-Z]{2}$'),

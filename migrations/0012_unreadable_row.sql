@@ -1,7 +1,7 @@
 -- Rows that were set aside.
 
--- A row that was set aside because it made claims fail, so that other rows can be claimed. `textback doctor` reports
--- these rows, and an operator deletes them here.
+-- A row that was set aside because it made claims fail, so that other rows can be claimed.
+-- `textback doctor` reports these rows, and an operator deletes them here.
 create table unreadable_row (
     work       text        not null,
     row_id     uuid        not null,

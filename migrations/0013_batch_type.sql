@@ -1,12 +1,13 @@
--- The rows of a batch are composite types, because parsing JSON cost 6 us a message. Never alter a released type: an
--- older process writes its fields by position. A new version of a type gets a new name, and so do the functions that
--- use it.
+-- The rows of a batch are composite types, because parsing JSON cost 6 us a message. Never alter a
+-- released type: an older process writes its fields by position. A new version of a type gets a new
+-- name, and so do the functions that use it.
 
--- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0. endpoint_id: null for the
--- number "to". may_be_answered: the text is a keyword that we may answer. answers_keywords: the carrier leaves the keywords of
--- our address to us. said: the body, or null if the message can't be a repetition, such as one with attachments. may_be_own_word: the
--- text is short enough for a keyword of its project. may_react: the text has the form of a reaction. agent_id: the caller has a
--- permit for a turn of this agent.
+-- An inbound message as load_inbound needs it. ordinal: its position in the batch, from 0.
+-- endpoint_id: null for the number "to". may_be_answered: the text is a keyword that we may answer.
+-- answers_keywords: the carrier leaves the keywords of our address to us. said: the body, or null
+-- if the message can't be a repetition, such as one with attachments. may_be_own_word: the text is
+-- short enough for a keyword of its project. may_react: the text has the form of a reaction.
+-- agent_id: the caller has a permit for a turn of this agent.
 create type inbound_message as (
     ordinal       integer,
     project_id    uuid,
@@ -24,9 +25,10 @@ create type inbound_message as (
     agent_id      uuid
 );
 
--- The decision about an inbound message. kind, skip_reason: of the message.
--- opens_session: session_id is a new session. is_answered: a turn answers the message. is_claimed: the caller runs that
--- turn. inactivity: schedule, bring_forward or keep. paused_until: the new value of the session.
+-- The decision about an inbound message. kind, skip_reason: of the message. opens_session:
+-- session_id is a new session. is_answered: a turn answers the message. is_claimed: the caller runs
+-- that turn. inactivity: schedule, bring_forward or keep. paused_until: the new value of the
+-- session.
 create type inbound_decision as (
     message_id          uuid,
     project_id          uuid,
@@ -55,8 +57,8 @@ create type inbound_decision as (
     is_claimed          boolean
 );
 
--- How a turn is stored. state: null if it did not change. speaks: whether the turn has messages. If it has, its session
--- gets warn_after_seconds.
+-- How a turn is stored. state: null if it did not change. speaks: whether the turn has messages. If
+-- it has, its session gets warn_after_seconds.
 create type settled_turn as (
     session_id         uuid,
     state              jsonb,
@@ -67,11 +69,12 @@ create type settled_turn as (
     warn_after_seconds integer
 );
 
--- A message that is planned, and how its delivery is stored. status: null if it has no delivery. is_held: the message waits
--- for the registration of its number. lease_token: the delivery is claimed under this token for lease_seconds. truncated:
--- how many characters of it, or of its turn, were cut. inactivity_seconds: of a warning, the inactivity before it.
--- despite_opt_out: it leaves although its contact has opted out. turn_created_at to turn_error_code: what is recorded of its turn, if it
--- is the first message of that.
+-- A message that is planned, and how its delivery is stored. status: null if it has no delivery.
+-- is_held: the message waits for the registration of its number. lease_token: the delivery is
+-- claimed under this token for lease_seconds. truncated: how many characters of it, or of its turn,
+-- were cut. inactivity_seconds: of a warning, the inactivity before it. despite_opt_out: it leaves
+-- although its contact has opted out. turn_created_at to turn_error_code: what is recorded of its
+-- turn, if it is the first message of that.
 create type planned_message as (
     id                 uuid,
     project_id         uuid,

@@ -1,7 +1,8 @@
--- Rollups: what the views of the schema reporting tell, counted by hour. docs/decisions/007-rollups.md explains them.
+-- Rollups: what the views of the schema reporting tell, counted by hour.
+-- docs/decisions/007-rollups.md explains them.
 
--- How far the job of the rollups has come. An hour is final when it has ended and no transaction that may still add to it runs. From
--- then on it is counted again only when a trigger marked it.
+-- How far the job of the rollups has come. An hour is final when it has ended and no transaction
+-- that may still add to it runs. From then on it is counted again only when a trigger marked it.
 create table rollup_progress (
     is_the_row    boolean     not null default true constraint rollups_have_one_progress primary key
                               constraint rollup_progress_is_true check (is_the_row),
@@ -10,10 +11,12 @@ create table rollup_progress (
     leased_until  timestamptz,
     -- All hours before it are final, from counted_from on. Null until the first hour is.
     settled_until timestamptz,
-    -- Hours before it had ended when the transaction ended_by began. They are final once all transactions before that one are over.
+    -- Hours before it had ended when the transaction ended_by began. They are final once all
+    -- transactions before that one are over.
     ended_until   timestamptz,
     ended_by      xid8,
-    -- The hours before it are not counted yet, from `oldest` on, the hour of the oldest row of this database.
+    -- The hours before it are not counted yet, from `oldest` on, the hour of the oldest row of this
+    -- database.
     counted_from  timestamptz,
     oldest        timestamptz,
     -- When the hour that runs was counted, and when it is counted again.
@@ -28,21 +31,24 @@ create table rollup_progress (
 
 insert into rollup_progress default values;
 
--- Hours of which something changed after they may have become final. The job counts them again and deletes the rows. Without a unique
--- constraint, because a transaction would wait for another one that marks the same hour.
+-- Hours of which something changed after they may have become final. The job counts them again and
+-- deletes the rows. Without a unique constraint, because a transaction would wait for another one
+-- that marks the same hour.
 create table rollup_mark (
     id   bigint      not null generated always as identity constraint rollup_mark_pk primary key,
     hour timestamptz not null
 );
 
--- Hours of a project of which rows were deleted after they were final. Their counts stay as they are.
+-- Hours of a project of which rows were deleted after they were final. Their counts stay as they
+-- are.
 create table rollup_frozen (
     project_id uuid        not null constraint rollup_frozen_belongs_to_a_project references project (id) on delete cascade,
     hour       timestamptz not null,
     constraint rollup_frozen_pk primary key (project_id, hour)
 );
 
--- The counts. Where a column has no value it has an empty text, 0 or infinity, because a primary key has no nulls.
+-- The counts. Where a column has no value it has an empty text, 0 or infinity, because a primary
+-- key has no nulls.
 create table message_rollup (
     project_id   uuid        not null constraint message_rollup_belongs_to_a_project references project (id) on delete cascade,
     hour         timestamptz not null,
@@ -161,5 +167,6 @@ create index delivery_rollup_by_hour on delivery_rollup (hour);
 create index segment_rollup_by_hour on segment_rollup (hour);
 create index latency_rollup_by_hour on latency_rollup (hour);
 
--- The sessions that closed in an hour. It is no BRIN index: rows of sessions move when they change, so those of one hour stand apart.
+-- The sessions that closed in an hour. It is no BRIN index: rows of sessions move when they change,
+-- so those of one hour stand apart.
 create index session_by_its_end on session (closed_at) where closed_at is not null;

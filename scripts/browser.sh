@@ -1,7 +1,7 @@
 #!/bin/sh
-# Looks at the console of `textback dev` (tests/browser/console.mjs) and the book (book.mjs) in Chromium, or runs another
-# test of that folder. Installs what it needs below target/browser, and Chromium with apt-get if it is missing; CHROMIUM
-# names another one.
+# Looks at the console of `textback dev` (tests/browser/console.mjs) and the book (book.mjs) in
+# Chromium, or runs another test of that folder. Installs what it needs below target/browser, and
+# Chromium with apt-get if it is missing; CHROMIUM names another one.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs the client and the simulator against Twilio's own OpenAPI documents, as validating mocks and proxies on loopback, and
-# against Twilio's own Python client. TEXTBACK_TWILIO_SPEC names the folder with the documents.
+# Runs the client and the simulator against Twilio's own OpenAPI documents, as validating mocks and
+# proxies on loopback, and against Twilio's own Python client. TEXTBACK_TWILIO_SPEC names the folder
+# with the documents.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -38,7 +39,8 @@ else
 fi
 export TEXTBACK_PYTHON
 
-# A field that may come several times has to be said to: Prism does not see it of fields whose shape stands elsewhere or may be null.
+# A field that may come several times has to be said to: Prism does not see it of fields whose shape
+# stands elsewhere or may be null.
 for document in twilio_api_v2010 twilio_messaging_v1; do
     python3 - "$spec/$document.prism.json" "$tools/$document.json" <<'PYTHON'
 import json, sys

@@ -22,7 +22,8 @@ def in_book(path: str) -> str:
     """Where a file of the repository is in the book."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    # A browser shows a text; it would offer to save YAML or Rust. ARCHITECTURE.md is the only page outside docs/.
+    # A browser shows a text; it would offer to save YAML or Rust. ARCHITECTURE.md is the only page
+    # outside docs/.
     return f"repository/{path}" if path.endswith((".html", "ARCHITECTURE.md")) else f"repository/{path.removesuffix('.md')}.txt"
 
 

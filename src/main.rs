@@ -12,8 +12,8 @@ use textback::cli::{
 use textback::config::DatabaseSettings;
 use textback::telemetry::{self, LogFormat, traces};
 
-/// The memory of a message is allocated on one thread and freed on another. With the system's allocator this took a
-/// sixth of the CPU time. In script runners, allocations are also counted.
+/// The memory of a message is allocated on one thread and freed on another. With the system's
+/// allocator this took a sixth of the CPU time. In script runners, allocations are also counted.
 #[global_allocator]
 static ALLOCATOR: Bounded<tikv_jemallocator::Jemalloc> = Bounded(tikv_jemallocator::Jemalloc);
 
@@ -30,7 +30,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything in one process: a private PostgreSQL, the API, workers, a simulated Twilio and a phone in the browser
+    /// Run everything in one process: a private PostgreSQL, the API, workers, a simulated Twilio
+    /// and a phone in the browser
     Dev(dev::Options),
     /// Serve the API and the webhooks; with --with-workers, run workers in this process too
     Serve {
@@ -50,7 +51,8 @@ enum Command {
     Migrate {
         #[command(flatten)]
         database: DatabaseSettings,
-        /// The role that serve, work and doctor connect as, if it does not own the schema. It is granted the rights that it lacks
+        /// The role that serve, work and doctor connect as, if it does not own the schema. It is
+        /// granted the rights that it lacks
         #[arg(long, env = "TEXTBACK_GRANT_TO", value_parser = clap::builder::NonEmptyStringValueParser::new())]
         grant_to: Option<String>,
     },
@@ -83,7 +85,8 @@ enum Command {
         #[command(subcommand)]
         command: quarantine::Command,
     },
-    /// Answer a question of the dashboards in the terminal, as text, CSV or JSON; without a name, list the questions
+    /// Answer a question of the dashboards in the terminal, as text, CSV or JSON; without a name,
+    /// list the questions
     Report(report::Options),
     /// Say which role sees which project in the views for dashboards, and write the dashboards
     Reporting {
@@ -103,7 +106,8 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // These must run before another thread exists, because the environment may not change while another thread reads it.
+    // These must run before another thread exists, because the environment may not change while
+    // another thread reads it.
     secrets::clean_variables();
     secrets::reach_this_machine();
     let cli = Cli::try_parse().unwrap_or_else(|error| secrets::exit_with(error, &Cli::command()));
@@ -117,7 +121,7 @@ fn main() -> ExitCode {
             secrets::hide();
             telemetry::log(cli.log);
             for sentence in unread {
-                tracing::warn!("{sentence}");
+                tracing::warn!(error = %sentence, "a variable of the environment was ignored");
             }
             cli::open_many_files();
             tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(carry_out(command)))
@@ -168,7 +172,8 @@ mod tests {
 
     use super::*;
 
-    /// All arguments of a command and its subcommands, with the names of the subcommands that lead to each.
+    /// All arguments of a command and its subcommands, with the names of the subcommands that lead
+    /// to each.
     fn arguments(command: &clap::Command, path: &[String]) -> Vec<(Vec<String>, Arg)> {
         let own = command.get_arguments().map(|argument| (path.to_vec(), argument.clone()));
         let below = command

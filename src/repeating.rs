@@ -1,5 +1,5 @@
-//! Keeps a condition that lasts from filling the log: it is logged when it begins or changes, and then once a minute with
-//! how often it was seen.
+//! Keeps a condition that lasts from filling the log: it is logged when it begins or changes, and
+//! then once a minute with how often it was seen.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 /// How long a condition that lasts is not logged again.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many conditions of one place are told apart. More of them within an interval differ in a detail, such as the
-/// number of a process, so they are counted and not logged.
+/// How many conditions of one place are told apart. More of them within an interval differ in a
+/// detail, such as the number of a process, so they are counted and not logged.
 const MOST: usize = 16;
 
-/// The conditions that one place of the program sees again and again, such as a loop that polls. It is a static beside
-/// the call that logs.
+/// The conditions that one place of the program sees again and again, such as a loop that polls. It
+/// is a static beside the call that logs.
 pub struct Repeating(Mutex<Vec<Seen>>);
 
 /// A condition, and when it was logged.
@@ -32,8 +32,8 @@ impl Repeating {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Notes that a condition was seen. If it is to be logged now, returns how often it was seen since it was logged
-    /// last, with this time.
+    /// Notes that a condition was seen. If it is to be logged now, returns how often it was seen
+    /// since it was logged last, with this time.
     pub fn observe(&self, of: &'static str, text: &str) -> Option<u64> {
         self.observe_at(of, text, Instant::now())
     }
@@ -59,7 +59,8 @@ impl Repeating {
         Some(1)
     }
 
-    /// Notes that all is well. Returns whether a condition was there before, so that its end can be logged.
+    /// Notes that all is well. Returns whether a condition was there before, so that its end can be
+    /// logged.
     pub fn ended(&self, of: &'static str) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.len();

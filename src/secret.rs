@@ -1,4 +1,5 @@
-//! Encrypts stored secrets, hashes API keys, and creates random tokens. No function of this module logs a secret.
+//! Encrypts stored secrets, hashes API keys, and creates random tokens. No function of this module
+//! logs a secret.
 //!
 //! docs/decisions/028-secrets.md has the reasons.
 
@@ -13,7 +14,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use uuid::Uuid;
 
-/// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes. The first one encrypts secrets, and all of them decrypt.
+/// The keys of `TEXTBACK_SECRET_KEY`, each 32 bytes. The first one encrypts secrets, and all of
+/// them decrypt.
 #[derive(Clone)]
 pub struct SecretKeys {
     keys: Arc<[SecretKey]>,
@@ -21,7 +23,8 @@ pub struct SecretKeys {
 
 struct SecretKey {
     key: LessSafeKey,
-    /// Identifies the key without revealing it, so that a wrong key can be told from a damaged secret.
+    /// Identifies the key without revealing it, so that a wrong key can be told from a damaged
+    /// secret.
     id: String,
 }
 
@@ -33,9 +36,9 @@ impl SecretKey {
     }
 }
 
-/// Where an encrypted secret is stored. It is authenticated with the secret (as AES-GCM's additional data), so the
-/// secret decrypts only there. An attacker who can write rows but has no key can't move a secret to another tenant or
-/// to another column.
+/// Where an encrypted secret is stored. It is authenticated with the secret (as AES-GCM's
+/// additional data), so the secret decrypts only there. An attacker who can write rows but has no
+/// key can't move a secret to another tenant or to another column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SecretContext {
     pub table: &'static str,
@@ -51,13 +54,14 @@ impl SecretContext {
         Self { table: "carrier_account", column, project_id, row_id: project_id }
     }
 
-    /// The signing secrets of an agent. A change moves the old secret unchanged to `previous_signing_secret`, so both
-    /// columns share one context.
+    /// The signing secrets of an agent. A change moves the old secret unchanged to
+    /// `previous_signing_secret`, so both columns share one context.
     pub const fn of_agent(project_id: Uuid, agent_id: Uuid) -> Self {
         Self { table: "agent", column: "signing_secret", project_id, row_id: agent_id }
     }
 
-    /// Names contain no NUL and ids have a fixed length, so different contexts have different bytes.
+    /// Names contain no NUL and ids have a fixed length, so different contexts have different
+    /// bytes.
     fn bytes(&self) -> Vec<u8> {
         let names = format!("textback secret\0{}\0{}\0", self.table, self.column);
         [names.as_bytes(), self.project_id.as_bytes(), self.row_id.as_bytes()].concat()

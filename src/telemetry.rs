@@ -37,7 +37,7 @@ pub fn log(format: LogFormat) {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
     }
     if let Some(mistake) = mistake {
-        tracing::warn!("{mistake}");
+        tracing::warn!(error = %mistake, "the variable RUST_LOG was not understood");
     }
 }
 
@@ -55,7 +55,8 @@ where
     }
 }
 
-/// The writer of log lines. It limits each line, keeps it one line, and masks phone numbers in it. Every field of every line goes through it.
+/// The writer of log lines. It limits each line, keeps it one line, and masks phone numbers in it.
+/// Every field of every line goes through it.
 struct Lines<W> {
     format: LogFormat,
     ansi: bool,
@@ -99,13 +100,14 @@ impl<W: Write> Write for Line<W> {
 /// The longest line in bytes, without its line end.
 const LINE_BYTES: usize = bounds::LOG_LINE_BYTES - 1;
 
-/// A text as one line for a terminal. Input may contain line ends and characters that move the cursor.
+/// A text as one line for a terminal. Input may contain line ends and characters that move the
+/// cursor.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     text_line(text, false)
 }
 
-/// The formatter's colour codes: plain, bold, dim, italic, and a colour for each level. The formatter does not escape
-/// all field contents, so no other escape sequence is let through.
+/// The formatter's colour codes: plain, bold, dim, italic, and a colour for each level. The
+/// formatter does not escape all field contents, so no other escape sequence is let through.
 const COLOURS: [&str; 9] = [
     "\u{1b}[0m",
     "\u{1b}[1m",
@@ -118,8 +120,9 @@ const COLOURS: [&str; 9] = [
     "\u{1b}[35m",
 ];
 
-/// Whether a terminal would act on a character or show nothing of it: control characters, line and paragraph
-/// separators, and Unicode's format characters (Cf), which reverse the direction of text or hide letters.
+/// Whether a terminal would act on a character or show nothing of it: control characters, line and
+/// paragraph separators, and Unicode's format characters (Cf), which reverse the direction of text
+/// or hide letters.
 fn controls(letter: char) -> bool {
     letter.is_control()
         || matches!(letter,
@@ -129,8 +132,8 @@ fn controls(letter: char) -> bool {
             | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
 }
 
-/// Escapes these characters in a line of text, so that no field can start a new line, move the cursor of a terminal or
-/// reverse the text after it.
+/// Escapes these characters in a line of text, so that no field can start a new line, move the
+/// cursor of a terminal or reverse the text after it.
 fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
     if line.len() <= LINE_BYTES && !line.contains(controls) {
         return Cow::Borrowed(line);
@@ -152,8 +155,8 @@ fn text_line(line: &str, ansi: bool) -> Cow<'_, str> {
     Cow::Owned(bounds::text(&kept, LINE_BYTES).into_owned())
 }
 
-/// A line of JSON, which needs no escapes of ours. In a line that is too long, the texts are cut until it fits, and the
-/// line states its original length.
+/// A line of JSON, which needs no escapes of ours. In a line that is too long, the texts are cut
+/// until it fits, and the line states its original length.
 fn json_line(line: &str) -> Cow<'_, str> {
     if line.len() <= LINE_BYTES {
         return Cow::Borrowed(line);

@@ -1,4 +1,5 @@
-//! A carrier on loopback for many tenants: it accepts every message, and records what each sender sent.
+//! A carrier on loopback for many tenants: it accepts every message, and records what each sender
+//! sent.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,7 +39,8 @@ pub struct Carrier {
 static SIDS: AtomicU64 = AtomicU64::new(1);
 
 impl Carrier {
-    /// Starts it on a free port. Words of replies are remembered of one number only: others may send megabytes.
+    /// Starts it on a free port. Words of replies are remembered of one number only: others may
+    /// send megabytes.
     pub async fn start(read_closely: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

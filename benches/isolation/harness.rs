@@ -1,6 +1,7 @@
 //! Starts what is measured: a textback process on a new database, with its tenants.
 //!
-//! It uses only the commands and the API of the binary, because the measured binary may be older or newer than this bench.
+//! It uses only the commands and the API of the binary, because the measured binary may be older or
+//! newer than this bench.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,7 +21,8 @@ use crate::carrier::Carrier;
 use crate::load_generator::Line;
 
 pub const GOOD_NUMBER: &str = "+14155550199";
-/// The neighbours call from a separate address, as in production, so that limits per address apply to them only.
+/// The neighbours call from a separate address, as in production, so that limits per address apply
+/// to them only.
 pub const OTHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 pub const ECHO: &str = "def reply(conv, text): return text";
 
@@ -75,7 +77,8 @@ impl Server {
         self.run(format!("create database {database}")).await.expect("a database");
     }
 
-    /// Drops a database. A statement that is out of memory may hold its session for a while; after a minute it is left to the server's end.
+    /// Drops a database. A statement that is out of memory may hold its session for a while; after
+    /// a minute it is left to the server's end.
     pub async fn drop_database(&self, database: &str) {
         for _ in 0..10 {
             match self.run(format!("drop database {database} with (force)")).await {
@@ -237,8 +240,9 @@ impl Harness {
         tenant
     }
 
-    /// Switches off every limit of a project, as any tenant may do for itself. A binary may know more limits
-    /// than this bench does; they are found by their names in what it tells of a project.
+    /// Switches off every limit of a project, as any tenant may do for itself. A binary may know
+    /// more limits than this bench does; they are found by their names in what it tells of a
+    /// project.
     pub async fn unlimited(&self, tenant: &Tenant) {
         let guards = json!({"texts_per_contact_per_minute": 0, "repeats_in_five_minutes": 0});
         let _ = self.try_call(tenant, Method::PATCH, "project", json!({"guards": guards})).await;

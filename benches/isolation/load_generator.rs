@@ -1,4 +1,5 @@
-//! The load generator: posts signed webhooks with the retries of a carrier, and measures the latency of each message.
+//! The load generator: posts signed webhooks with the retries of a carrier, and measures the
+//! latency of each message.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -123,9 +124,11 @@ pub struct Answers {
 /// What the good tenant got.
 pub struct Outcome {
     pub messages: usize,
-    /// Milliseconds from when a message was due to its acknowledgement; infinite where there was none.
+    /// Milliseconds from when a message was due to its acknowledgement; infinite where there was
+    /// none.
     pub acknowledged: Vec<f64>,
-    /// Milliseconds from when a message was due to the carrier's acceptance of its reply; infinite where there was none in time.
+    /// Milliseconds from when a message was due to the carrier's acceptance of its reply; infinite
+    /// where there was none in time.
     pub replied: Vec<f64>,
     pub doubled: usize,
     pub answers: Arc<Answers>,
@@ -144,12 +147,14 @@ fn marker_of(run: &str, message: usize) -> String {
     format!("{run}-{message}.")
 }
 
-/// A contact of the good tenant. Each texts once a run, so that no two of its messages share a turn.
+/// A contact of the good tenant. Each texts once a run, so that no two of its messages share a
+/// turn.
 pub fn contact_of(message: usize) -> String {
     format!("+1212{:07}", 2_000_000 + message)
 }
 
-/// Texts at a steady rate (an open loop), and waits until everything is answered, or for thirty seconds more.
+/// Texts at a steady rate (an open loop), and waits until everything is answered, or for thirty
+/// seconds more.
 pub async fn load(line: &Line, carrier: &Carrier, run: &str, rate: f64, seconds: f64, replies: bool) -> Outcome {
     let messages = (rate * seconds) as usize;
     let began = Instant::now();
@@ -184,7 +189,8 @@ pub async fn load(line: &Line, carrier: &Carrier, run: &str, rate: f64, seconds:
     Outcome { messages, acknowledged, replied, doubled, answers, slowest_webhook }
 }
 
-/// Posts a message, and again a second after each failure, until it is accepted or thirty seconds are over.
+/// Posts a message, and again a second after each failure, until it is accepted or thirty seconds
+/// are over.
 async fn post_until_accepted(
     line: &Line,
     contact: &str,

@@ -1,5 +1,5 @@
-//! Measures the isolation of tenants: the latency of one tenant's messages beside each kind of noisy neighbour.
-//! `make isolation` runs it, and it fails if the goal is missed.
+//! Measures the isolation of tenants: the latency of one tenant's messages beside each kind of
+//! noisy neighbour. `make isolation` runs it, and it fails if the goal is missed.
 //!
 //! - TEXTBACK_ISOLATION_BEFORE: another textback program, measured in the same table.
 //! - TEXTBACK_ISOLATION_BINARY: a textback program that is measured instead of this one.
@@ -54,7 +54,8 @@ fn main() -> ExitCode {
     let runtime = |threads| {
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().expect("a runtime")
     };
-    // The neighbours have their own runtime, so that they do not delay the clock of the measured tenant.
+    // The neighbours have their own runtime, so that they do not delay the clock of the measured
+    // tenant.
     let (good, neighbours) = (runtime(1), runtime(1));
     let code = good.block_on(measure(neighbours.handle()));
     neighbours.shutdown_background();

@@ -1,4 +1,5 @@
-//! The noisy neighbours: what the other tenants do while the latency of the measured tenant is timed.
+//! The noisy neighbours: what the other tenants do while the latency of the measured tenant is
+//! timed.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -214,7 +215,8 @@ impl RunningNeighbours {
         lines
     }
 
-    /// Texts a number: so many messages from so many contacts, the first one of each at once, then one every so many milliseconds.
+    /// Texts a number: so many messages from so many contacts, the first one of each at once, then
+    /// one every so many milliseconds.
     fn text_repeatedly(&mut self, line: Line, contacts: usize, most: usize, every: u64) {
         // Contacts of one task are no other task's.
         let first = 2_000_000 + self.tasks.len() * 7;
@@ -269,8 +271,8 @@ impl RunningNeighbours {
         }
     }
 
-    /// Agents at a service that does what its path says, shared out among so many projects. Each is texted by so many contacts, once in
-    /// so many milliseconds.
+    /// Agents at a service that does what its path says, shared out among so many projects. Each is
+    /// texted by so many contacts, once in so many milliseconds.
     async fn services(&mut self, harness: &Harness, paths: &[&str], projects: usize, (contacts, every): (usize, u64)) {
         let address = service::start(&self.runtime).await;
         for (index, path) in paths.iter().enumerate() {
@@ -356,7 +358,8 @@ impl RunningNeighbours {
         }
     }
 
-    /// Waits until what is sent has left: how much that is, is what these rows are for. No longer than 40 s.
+    /// Waits until what is sent has left: how much that is, is what these rows are for. No longer
+    /// than 40 s.
     async fn finish(&self, carrier: &Carrier) {
         if !matches!(self.neighbour, Neighbour::Sends | Neighbour::LongReply) {
             return;
@@ -446,7 +449,8 @@ async fn send_a_megabyte(address: std::net::SocketAddr) -> &'static str {
     }
 }
 
-/// Rows that are due and that nobody serves. Columns that this bench does not know get a value by their type.
+/// Rows that are due and that nobody serves. Columns that this bench does not know get a value by
+/// their type.
 async fn make_due_rows(url: &str, count: usize) -> Result<(), sqlx::Error> {
     let mut connection = PgConnection::connect(url).await?;
     let read = "select column_name::text, data_type::text from information_schema.columns

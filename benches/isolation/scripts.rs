@@ -9,8 +9,9 @@ def reply(conv, text):
     return \"done\"
 ";
 
-/// Each search walks through 300,000 numbers, in a single operation of the interpreter. The list depends on the text: one that does not is
-/// made when the script is read, and a larger one is over the bound of memory.
+/// Each search walks through 300,000 numbers, in a single operation of the interpreter. The list
+/// depends on the text: one that does not is made when the script is read, and a larger one is over
+/// the bound of memory.
 pub const LONG_SEARCHES: &str = "
 def reply(conv, text):
     n = 0
@@ -68,7 +69,8 @@ def reply(conv, text):
     return str(len(l))
 ";
 
-/// Fails with a text of 50 MB. It depends on the message, or the interpreter would make it when the script is read.
+/// Fails with a text of 50 MB. It depends on the message, or the interpreter would make it when the
+/// script is read.
 pub const LONG_FAILURE: &str = "
 def reply(conv, text):
     fail((text + \"x\") * 10000000)

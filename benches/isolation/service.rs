@@ -1,4 +1,5 @@
-//! The services of hostile http agents: one never answers, one answers 2 MB, one answers numbers with huge exponents.
+//! The services of hostile http agents: one never answers, one answers 2 MB, one answers numbers
+//! with huge exponents.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,6 @@
--- Fills a database that textback migrated with :messages messages of 90 days: sessions of eight, half of them inbound, in the order of time,
--- of two projects with twenty numbers and four agents. One delivery in fifty fails, one session in ten timed out after a warning.
+-- Fills a database that textback migrated with :messages messages of 90 days: sessions of eight,
+-- half of them inbound, in the order of time, of two projects with twenty numbers and four agents.
+-- One delivery in fifty fails, one session in ten timed out after a warning.
 set search_path = textback;
 set session_replication_role = replica;
 set synchronous_commit = off;

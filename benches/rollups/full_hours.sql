@@ -1,5 +1,6 @@
--- Fills the tables of the rollups for thirty days as if each combination that the messages of fill.sql have occurred in every hour: more rows
--- than ten million messages make. For the time of questions without the time to fill the raw tables.
+-- Fills the tables of the rollups for thirty days as if each combination that the messages of
+-- fill.sql have occurred in every hour: more rows than ten million messages make. For the time of
+-- questions without the time to fill the raw tables.
 set search_path = textback;
 set statement_timeout = 0;
 set synchronous_commit = off;

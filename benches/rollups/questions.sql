@@ -1,4 +1,5 @@
--- The questions of dashboards over the last thirty days, from the views by hour. Each takes the time that psql prints after its name.
+-- The questions of dashboards over the last thirty days, from the views by hour. Each takes the
+-- time that psql prints after its name.
 \timing on
 \echo texts in and out by hour, kind and skip reason
 select hour, direction, kind, skip_reason, sum(messages) from reporting.messages_by_hour_v1 where hour >= now() - interval '30 days' group by 1, 2, 3, 4 \g /dev/null

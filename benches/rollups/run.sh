@@ -1,7 +1,8 @@
 #!/bin/sh
-# Measures the views by hour on a database of its own: fills it with TEXTBACK_BENCH_MESSAGES messages (10 million take about 7 GB), counts
-# them hour by hour, and times the questions of dashboards for one project and for all. DATABASE_URL: an empty database that
-# `textback migrate` prepared, as a superuser. The database can be dropped afterwards.
+# Measures the views by hour on a database of its own: fills it with TEXTBACK_BENCH_MESSAGES
+# messages (10 million take about 7 GB), counts them hour by hour, and times the questions of
+# dashboards for one project and for all. DATABASE_URL: an empty database that `textback migrate`
+# prepared, as a superuser. The database can be dropped afterwards.
 set -eu
 cd "$(dirname "$0")"
 : "${DATABASE_URL:?an empty database after textback migrate}"

@@ -1,5 +1,6 @@
--- What the triggers of the rollups cost the writes of a text: the CPU time of one backend for the statements of the message flow, with and
--- without these triggers, in pairs. As a superuser, after fill.sql.
+-- What the triggers of the rollups cost the writes of a text: the CPU time of one backend for the
+-- statements of the message flow, with and without these triggers, in pairs. As a superuser, after
+-- fill.sql.
 set search_path = textback;
 set statement_timeout = 0;
 set synchronous_commit = off;
@@ -15,7 +16,8 @@ begin
         execute format('alter table %s %s trigger %I', found.of_table, wanted, found.tgname);
     end loop;
 end $$;
--- texts in batches of so many: the session, the message, the session again, the reply with its delivery, its acceptance, its report.
+-- texts in batches of so many: the session, the message, the session again, the reply with its
+-- delivery, its acceptance, its report.
 create procedure pg_temp.write(texts integer, batch integer, out us_per_text numeric) language plpgsql as $$
 declare
     began bigint := pg_temp.cpu();

@@ -1,7 +1,8 @@
-//! The lower bound: the least SQL that a text could cost, run by pgbench on the same server, on three small tables.
+//! The lower bound: the least SQL that a text could cost, run by pgbench on the same server, on
+//! three small tables.
 //!
-//! The tables are a message, the session of its contact (one open session per contact, by a partial unique index) and a
-//! reply. The number of contacts is that of the other loads.
+//! The tables are a message, the session of its contact (one open session per contact, by a partial
+//! unique index) and a reply. The number of contacts is that of the other loads.
 
 use std::path::Path;
 use std::process::Command;

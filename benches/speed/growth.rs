@@ -1,5 +1,5 @@
-//! Measures the load with many stored messages and open sessions, which are inserted directly into the tables for contacts
-//! that do not text.
+//! Measures the load with many stored messages and open sessions, which are inserted directly into
+//! the tables for contacts that do not text.
 
 use sqlx::{Connection, PgConnection};
 
@@ -59,7 +59,8 @@ const LEAVE: [&str; 2] = [
     "delete from message where seq <= (select max(seq) - $1 from message)",
 ];
 
-/// Takes away what the warming up has written but the last messages, so many at most: sessions and their workings stay.
+/// Takes away what the warming up has written but the last messages, so many at most: sessions and
+/// their workings stay.
 pub async fn delete_messages_but(server: &Server, messages: i64) {
     let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
     let quick = "set search_path = textback; set session_replication_role = replica";
@@ -70,7 +71,8 @@ pub async fn delete_messages_but(server: &Server, messages: i64) {
     sqlx::raw_sql("vacuum full analyze delivery, message").execute(&mut connection).await.expect("vacuumed");
 }
 
-/// How much is stored as each measure begins: messages, and sessions that are open besides those of the people who text.
+/// How much is stored as each measure begins: messages, and sessions that are open besides those of
+/// the people who text.
 pub fn levels() -> Vec<(u64, u64)> {
     let most = setting("TEXTBACK_BENCH_MESSAGES", 1e6) as u64;
     let open = setting("TEXTBACK_BENCH_OPEN_SESSIONS", 1e6) as u64;
@@ -90,14 +92,16 @@ impl Stored {
         self.fill(server, report, messages / MESSAGES, MESSAGES, "closed").await;
     }
 
-    /// Writes open sessions, each with a text and its answer, and the job that looks whether it is silent.
+    /// Writes open sessions, each with a text and its answer, and the job that looks whether it is
+    /// silent.
     pub async fn add_open_sessions(&mut self, server: &Server, report: &mut Report, sessions: u64) {
         self.fill(server, report, sessions, 2, "open").await;
     }
 
     async fn fill(&mut self, server: &Server, report: &mut Report, sessions: u64, messages: u64, status: &str) {
         let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
-        // Neither the rows' references are looked up nor the disk waited for: this is not what is measured.
+        // Neither the rows' references are looked up nor the disk waited for: this is not what is
+        // measured.
         let quick = "set search_path = textback; set session_replication_role = replica; set synchronous_commit = off; set jit = off";
         for statement in [quick, IDS] {
             sqlx::raw_sql(statement).execute(&mut connection).await.expect("set");
@@ -122,7 +126,8 @@ impl Stored {
     }
 }
 
-/// Messages that are stored, sessions that are open, and bytes a message of each table and its indexes.
+/// Messages that are stored, sessions that are open, and bytes a message of each table and its
+/// indexes.
 pub async fn count(server: &Server) -> (i64, i64, Vec<(String, f64, f64)>) {
     let mut connection = PgConnection::connect(server.url()).await.expect("a connection");
     let counts = "select (select count(*) from textback.message), (select count(*) from textback.session where status <> 'closed')";

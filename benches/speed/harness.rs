@@ -1,4 +1,5 @@
-//! Starts what is measured: a private PostgreSQL with fsync on, and textback as separate processes, as in production.
+//! Starts what is measured: a private PostgreSQL with fsync on, and textback as separate processes,
+//! as in production.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +18,8 @@ use textback::storage::{Storage, project};
 
 use crate::load_generator::{self, ACCOUNT_SID, AUTH_TOKEN, Current, NUMBER, Target};
 
-/// The settings of PostgreSQL. fsync stays on, because an acknowledgement requires that the message is on disk.
+/// The settings of PostgreSQL. fsync stays on, because an acknowledgement requires that the message
+/// is on disk.
 const SETTINGS: [(&str, &str); 4] =
     [("shared_buffers", "1GB"), ("max_wal_size", "8GB"), ("checkpoint_timeout", "30min"), ("max_connections", "200")];
 
@@ -153,7 +155,8 @@ pub async fn forget_statements(storage: &Storage) {
     sqlx::raw_sql(forget).execute(storage.pool()).await.expect("forgotten");
 }
 
-/// Prints the statements that took longest, including those inside functions: calls and microseconds per text.
+/// Prints the statements that took longest, including those inside functions: calls and
+/// microseconds per text.
 pub async fn print_statements(storage: &Storage, texts: usize) {
     let read = "select calls::float8, total_exec_time * 1000, toplevel, left(regexp_replace(regexp_replace(query, '--[^\n]*', '', 'g'), '[[:space:]]+', ' ', 'g'), 130)
                   from public.pg_stat_statements order by total_exec_time desc limit 45";
@@ -203,7 +206,8 @@ pub struct Harness {
 }
 
 impl Harness {
-    /// Starts textback with a project whose agent echoes, and with `workers` worker processes; with 0, `serve` runs workers.
+    /// Starts textback with a project whose agent echoes, and with `workers` worker processes; with
+    /// 0, `serve` runs workers.
     pub async fn start(server: &Server, workers: usize) -> Self {
         textback::storage::migrate(server.url()).await.expect("the schema");
         let storage = Storage::open(server.url(), 4, Arc::new(Notifier::default())).expect("a storage");
@@ -262,7 +266,8 @@ impl Harness {
         self.ready_after = began.elapsed();
     }
 
-    /// Replaces the workers by this many worker processes, after the old ones have finished their jobs.
+    /// Replaces the workers by this many worker processes, after the old ones have finished their
+    /// jobs.
     pub async fn start_workers(&mut self, workers: usize) {
         self.stop_workers().await;
         if self.works_in_serve {
@@ -391,7 +396,8 @@ pub async fn statistics(storage: &Storage) -> [f64; 2] {
     [commits, wal]
 }
 
-/// Seconds of CPU that processes and all their children have used so far. Children that have ended count as well.
+/// Seconds of CPU that processes and all their children have used so far. Children that have ended
+/// count as well.
 pub fn cpu_seconds(roots: &[i32]) -> f64 {
     let mut parents: HashMap<i32, (i32, f64)> = HashMap::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -415,7 +421,8 @@ pub fn cpu_seconds(roots: &[i32]) -> f64 {
     parents.iter().filter(|(pid, _)| within(**pid)).map(|(_, (_, seconds))| seconds).sum()
 }
 
-/// Memory of a process and all its children in megabytes, as of now: what several share is divided among them (PSS).
+/// Memory of a process and all its children in megabytes, as of now: what several share is divided
+/// among them (PSS).
 pub fn memory_megabytes(root: i32) -> f64 {
     let rollup = std::fs::read_to_string(format!("/proc/{root}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();

@@ -1,7 +1,9 @@
-//! The load generator: contacts that post signed webhooks over plain sockets, and a carrier that accepts every message.
+//! The load generator: contacts that post signed webhooks over plain sockets, and a carrier that
+//! accepts every message.
 //!
-//! Both use a minimal HTTP/1.1, with a Content-Length on connections that stay open, so that they are never the limit. Each
-//! text contains its number (`t42`), and the reply that begins with the same number stops its clock.
+//! Both use a minimal HTTP/1.1, with a Content-Length on connections that stay open, so that they
+//! are never the limit. Each text contains its number (`t42`), and the reply that begins with the
+//! same number stops its clock.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,12 +28,14 @@ pub const CONTACTS: u64 = 20_000;
 /// How many texts there were in all runs.
 static TEXTED: AtomicU64 = AtomicU64::new(0);
 
-/// How many texts there were. Contacts text in turn, so each has texted once after `CONTACTS` texts.
+/// How many texts there were. Contacts text in turn, so each has texted once after `CONTACTS`
+/// texts.
 pub fn texted() -> u64 {
     TEXTED.load(Ordering::Relaxed)
 }
 
-/// When each text of a run was due, acknowledged and answered, in microseconds of the run; 0: not yet.
+/// When each text of a run was due, acknowledged and answered, in microseconds of the run; 0: not
+/// yet.
 pub struct Clocks {
     began: Instant,
     due: Vec<AtomicU64>,
@@ -95,7 +99,8 @@ impl Clocks {
         self.since_due(&self.answered)
     }
 
-    /// When the texts were due that were acknowledged last of all, in seconds, and the milliseconds that took.
+    /// When the texts were due that were acknowledged last of all, in seconds, and the milliseconds
+    /// that took.
     pub fn slowest(&self) -> Vec<(f64, f64)> {
         let took = |(due, at): (&AtomicU64, &AtomicU64)| {
             let (due, at) = (due.load(Ordering::Relaxed), at.load(Ordering::Relaxed));
@@ -138,7 +143,8 @@ pub struct Target {
 pub enum Pace {
     /// A fixed rate, whether or not earlier texts are answered (an open loop).
     Rate(u64),
-    /// A fixed number in flight: the next text is sent when one is answered by the agent (a closed loop).
+    /// A fixed number in flight: the next text is sent when one is answered by the agent (a closed
+    /// loop).
     Window(usize),
     /// One text per connection: the next is sent when it is acknowledged (a closed loop).
     Acknowledged,
@@ -255,7 +261,8 @@ impl Connection {
     }
 }
 
-/// Starts a carrier that accepts every message and stops its clock. It answers other requests as attaching a number needs.
+/// Starts a carrier that accepts every message and stops its clock. It answers other requests as
+/// attaching a number needs.
 pub async fn carrier(current: Current) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,12 +1,13 @@
-//! Measures the speed of textback: acknowledgements, the whole message flow and idle processes, each compared with a pgbench
-//! lower bound and with peers. `make bench` runs it.
+//! Measures the speed of textback: acknowledgements, the whole message flow and idle processes,
+//! each compared with a pgbench lower bound and with peers. `make bench` runs it.
 //!
 //! - TEXTBACK_BENCH_SECONDS (default 8): the duration of each load.
 //! - TEXTBACK_BENCH_MESSAGES (default 1000000): the most messages that are stored.
 //! - TEXTBACK_BENCH_OPEN_SESSIONS (default 1000000): how many sessions are open then.
-//! - TEXTBACK_BENCH_PROFILE: profiles one load instead, by its rate (`load`, `intake`, `bound`, `peers`), its `statements`, or the
-//!   `plans` of statements that took over 10 ms. TEXTBACK_BENCH_RATE sets its texts per second (default: saturated), and
-//!   TEXTBACK_BENCH_WORKERS its worker processes (default 0: the workers of `serve`).
+//! - TEXTBACK_BENCH_PROFILE: profiles one load instead, by its rate (`load`, `intake`, `bound`,
+//!   `peers`), its `statements`, or the `plans` of statements that took over 10 ms.
+//!   TEXTBACK_BENCH_RATE sets its texts per second (default: saturated), and TEXTBACK_BENCH_WORKERS
+//!   its worker processes (default 0: the workers of `serve`).
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "a bench that fails has no result")]
 
@@ -55,8 +56,9 @@ struct Load {
     cpu: [f64; 3],
 }
 
-/// Runs a load and waits for its end. Without workers it waits only for acknowledgements. Before a load at a fixed rate the
-/// tables are vacuumed, so that the vacuum after an earlier load does not disturb the latencies.
+/// Runs a load and waits for its end. Without workers it waits only for acknowledgements. Before a
+/// load at a fixed rate the tables are vacuumed, so that the vacuum after an earlier load does not
+/// disturb the latencies.
 async fn load(harness: &Harness, server: &Server, pace: Pace, seconds: f64) -> Load {
     if matches!(pace, Pace::Rate(_)) {
         server.vacuum().await;
@@ -154,7 +156,8 @@ async fn measure(server: &Server, scripts: &Path, seconds: f64) {
     harness.storage.close().await;
 }
 
-/// Measures a bound again next to the load that is compared with it, because the machine's speed varies.
+/// Measures a bound again next to the load that is compared with it, because the machine's speed
+/// varies.
 struct Bounds<'b> {
     server: &'b Server,
     scripts: &'b Path,
@@ -344,8 +347,8 @@ fn flow_table(report: &mut Report, title: &str, about: &str, rows: Vec<(Pace, St
     }
 }
 
-/// The same on a disk whose flush takes 1.5 ms more: PostgreSQL waits as long before each (commit_delay), and whoever commits
-/// meanwhile goes along.
+/// The same on a disk whose flush takes 1.5 ms more: PostgreSQL waits as long before each
+/// (commit_delay), and whoever commits meanwhile goes along.
 async fn measure_slow_disk(report: &mut Report, harness: &mut Harness, bounds: &Bounds<'_>) {
     harness.slow_disk(true).await;
     let mut rows = Vec::new();

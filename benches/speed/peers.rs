@@ -1,4 +1,5 @@
-//! Runs the peers (`benches/peers`) under the same load on the same server, with their default settings.
+//! Runs the peers (`benches/peers`) under the same load on the same server, with their default
+//! settings.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -104,8 +105,9 @@ impl Peer {
         }
     }
 
-    /// The loads that textback gets: saturated, after everybody has texted once and a vacuum, and 50 a second. What half as many texts
-    /// in flight come to counts if it is more: that is what the peer's settings were chosen for. Each twice; the best of all counts.
+    /// The loads that textback gets: saturated, after everybody has texted once and a vacuum, and
+    /// 50 a second. What half as many texts in flight come to counts if it is more: that is what
+    /// the peer's settings were chosen for. Each twice; the best of all counts.
     async fn measure(&self, server: &Server, seconds: f64) -> Measured {
         let mut unanswered = 0;
         let until = load_generator::texted() + load_generator::CONTACTS;
@@ -158,7 +160,8 @@ impl Peer {
     }
 }
 
-/// Installs what a peer needs, as its lock file or its pinned versions say; the program and its first arguments.
+/// Installs what a peer needs, as its lock file or its pinned versions say; the program and its
+/// first arguments.
 fn build(folder: &Path) -> Option<(PathBuf, Vec<String>)> {
     let quietly = |command: &mut Command| {
         let done = command.current_dir(folder).stdout(Stdio::null()).status();

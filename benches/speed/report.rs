@@ -1,4 +1,5 @@
-//! Prints progress, and writes the measured tables into a Markdown file without changing the text around them.
+//! Prints progress, and writes the measured tables into a Markdown file without changing the text
+//! around them.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
--- A message of the carrier has one row in a project, and a message of a client has one row in a session. A message that
--- comes twice does not add a second row.
+-- A message of the carrier has one row in a project, and a message of a client has one row in a
+-- session. A message that comes twice does not add a second row.
 create or replace view invariant_01_one_row_per_carrier_message as
 select project_id as owner_id, carrier_id as message_id, count(*) as messages
   from message

@@ -1,4 +1,5 @@
--- Every inbound message is handled, is skipped with a reason, or waits in a session that has a turn.
+-- Every inbound message is handled, is skipped with a reason, or waits in a session that has a
+-- turn.
 create or replace view invariant_03_no_message_forgotten as
 select message.id as message_id, message.session_id, message.created_at
   from message

@@ -1,5 +1,5 @@
--- A turn belongs to a session that exists and is not closed. A message waits in that session, or the session has not
--- started. A write with an old token would break this.
+-- A turn belongs to a session that exists and is not closed. A message waits in that session, or
+-- the session has not started. A write with an old token would break this.
 create or replace view invariant_04_no_turn_without_an_open_session as
 select turn.id as turn_id, turn.session_id, session.status
   from turn

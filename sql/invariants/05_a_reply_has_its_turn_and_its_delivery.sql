@@ -1,4 +1,5 @@
--- Every outbound message of a channel with segments has its delivery. A message that an agent made names its turn.
+-- Every outbound message of a channel with segments has its delivery. A message that an agent made
+-- names its turn.
 create or replace view invariant_05_a_reply_has_its_turn_and_its_delivery as
 select message.id as message_id, message.session_id, message.turn_id, delivery.id as delivery_id
   from message

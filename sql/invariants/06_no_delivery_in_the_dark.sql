@@ -1,6 +1,6 @@
--- Every delivery that is due can be claimed: its lease has not ended more than 5 minutes ago, it is not unknown for
--- over a day (the upper bound of TEXTBACK_UNKNOWN_SETTLE_SECONDS), and its status is planned, sending or unknown. A
--- message of the carrier belongs to one delivery.
+-- Every delivery that is due can be claimed: its lease has not ended more than 5 minutes ago, it is
+-- not unknown for over a day (the upper bound of TEXTBACK_UNKNOWN_SETTLE_SECONDS), and its status
+-- is planned, sending or unknown. A message of the carrier belongs to one delivery.
 create or replace view invariant_06_no_delivery_in_the_dark as
 select id as delivery_id, session_id, status, leased_until, attempted_at
   from delivery

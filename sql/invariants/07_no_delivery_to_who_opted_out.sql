@@ -1,6 +1,7 @@
--- No delivery is claimed for a contact that had opted out before the claim and not opted in again, but for the answers to its own
--- keywords: the confirmation of an opt-out, and HELP. A contact that has
--- opted out has no engaged session. Ingest and settlement rely on this and do not check consent again.
+-- No delivery is claimed for a contact that had opted out before the claim and not opted in again,
+-- but for the answers to its own keywords: the confirmation of an opt-out, and HELP. A contact that
+-- has opted out has no engaged session. Ingest and settlement rely on this and do not check consent
+-- again.
 create or replace view invariant_07_no_delivery_to_who_opted_out as
 select delivery.id as delivery_id, delivery.session_id, delivery.attempted_at, before.recorded_at as opted_out_at
   from delivery

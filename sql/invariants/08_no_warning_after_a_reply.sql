@@ -1,5 +1,5 @@
--- A session is warned or closed for inactivity only if it was inactive. No message was committed in the period before a
--- warning, and none between the last warning of a session and its timeout.
+-- A session is warned or closed for inactivity only if it was inactive. No message was committed in
+-- the period before a warning, and none between the last warning of a session and its timeout.
 create or replace view invariant_08_no_warning_after_a_reply as
 select warning.id as message_id, warning.session_id, 'warned though somebody spoke' as what
   from message warning

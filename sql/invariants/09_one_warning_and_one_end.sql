@@ -1,5 +1,5 @@
--- A period of inactivity has one warning. A session has one closing message, and no message after it. A closed session
--- has no inactivity job. An engaged session that is not closed has one.
+-- A period of inactivity has one warning. A session has one closing message, and no message after
+-- it. A closed session has no inactivity job. An engaged session that is not closed has one.
 create or replace view invariant_09_one_warning_and_one_end as
 select session_id, 'warned twice without a message between' as what
   from (select session_id, kind, lag(kind) over (partition by session_id order by seq) as before

@@ -1,5 +1,6 @@
--- Every row has the rows that it refers to, such as a delivery its message and a message its session. Triggers and
--- foreign keys ensure this while textback writes. A replica or a partly restored backup was written without them.
+-- Every row has the rows that it refers to, such as a delivery its message and a message its
+-- session. Triggers and foreign keys ensure this while textback writes. A replica or a partly
+-- restored backup was written without them.
 create or replace view invariant_11_every_row_has_what_it_belongs_to as
 select 'delivery without its message' as what, id::text from delivery
  where not exists (select from message where message.id = delivery.id)

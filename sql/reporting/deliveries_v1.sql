@@ -1,4 +1,5 @@
--- Deliveries. The details of their errors are left out, because a carrier may name the contact in them.
+-- Deliveries. The details of their errors are left out, because a carrier may name the contact in
+-- them.
 create or replace view reporting.deliveries_v1 with (security_barrier) as
 select delivery.project_id, delivery.id as delivery_id, delivery.session_id, message.kind::text as kind,
        number.number as address, number.country as number_country,

@@ -1,4 +1,5 @@
--- Inactivity that led to a warning or an end. A session that timed out without a warning, on a channel without warnings, has a row of its own.
+-- Inactivity that led to a warning or an end. A session that timed out without a warning, on a
+-- channel without warnings, has a row of its own.
 create or replace view reporting.inactivity_v1 with (security_barrier) as
 select session.project_id, session.id as session_id, warning.id as warning_message_id, session.channel::text as channel,
        coalesce(number.number, session.endpoint_id::text) as address,

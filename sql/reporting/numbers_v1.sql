@@ -1,4 +1,5 @@
--- Numbers, with the facts that decide about their health. The rule is src/numbers/health.rs, and is not repeated here.
+-- Numbers, with the facts that decide about their health. The rule is src/numbers/health.rs, and is
+-- not repeated here.
 create or replace view reporting.numbers_v1 with (security_barrier) as
 select number.project_id, number.id as number_id, number.number as address, number.country, number.number_type,
        endpoint.agent_id, agent.name as agent_name, endpoint.detached_at is null as is_attached, number.desired_state,

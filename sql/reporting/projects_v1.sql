@@ -1,6 +1,7 @@
--- The projects that a role may see. All other views select by this one, so the guard stands here once. A role sees the project
--- that reporting_access gives it. The setting only narrows that: a user can change it, and sees no more by that. The conditions that
--- are the same for all rows are subqueries, because the planner would otherwise expect too few rows and choose a nested loop.
+-- The projects that a role may see. All other views select by this one, so the guard stands here
+-- once. A role sees the project that reporting_access gives it. The setting only narrows that: a
+-- user can change it, and sees no more by that. The conditions that are the same for all rows are
+-- subqueries, because the planner would otherwise expect too few rows and choose a nested loop.
 create or replace view reporting.projects_v1 with (security_barrier) as
 select project.id as project_id, project.name, project.created_at
   from project

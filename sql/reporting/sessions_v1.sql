@@ -1,4 +1,5 @@
--- Sessions. A count of messages is a subquery for each row, so it costs nothing in a query that does not use it.
+-- Sessions. A count of messages is a subquery for each row, so it costs nothing in a query that
+-- does not use it.
 create or replace view reporting.sessions_v1 with (security_barrier) as
 select session.project_id, session.id as session_id, session.channel::text as channel, session.origin::text as origin,
        session.status::text as status, session.close_reason::text as end_reason,

@@ -1,4 +1,5 @@
--- Turns that are done. What is recorded of a turn stands in its first message, and in turn_without_message if it has none.
+-- Turns that are done. What is recorded of a turn stands in its first message, and in
+-- turn_without_message if it has none.
 create or replace view reporting.turns_v1 with (security_barrier) as
 select done.project_id, done.turn_id, done.session_id, session.channel::text as channel,
        session.agent_id, agent.name as agent_name, version.spec ->> 'kind' as agent_kind, session.agent_version,

@@ -1,11 +1,13 @@
-//! What an answer says, whether a script returned it as a dict or a service sent it as an object: one rule for both.
+//! What an answer says, whether a script returned it as a dict or a service sent it as an object:
+//! one rule for both.
 
 use serde_json::Value;
 
 /// The keys that a script and a service may give.
 pub(super) const KEYS: [&str; 3] = ["utterance", "messages", "hangup"];
 
-/// The keys of an answer that say something. A key that is null says nothing, like one that is absent.
+/// The keys of an answer that say something. A key that is null says nothing, like one that is
+/// absent.
 #[derive(Debug, Default)]
 pub(super) struct AnswerFields {
     /// One text.
@@ -19,7 +21,8 @@ pub(super) struct AnswerFields {
 /// Why an answer is not understood. It has no value of the answer, because it is logged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unclear {
-    /// It has neither a text nor an end of the session. Whoever wrote it may have meant another key.
+    /// It has neither a text nor an end of the session. Whoever wrote it may have meant another
+    /// key.
     Nothing,
     /// It gives both an utterance and messages.
     Both,
@@ -28,8 +31,9 @@ pub(super) enum Unclear {
 }
 
 impl AnswerFields {
-    /// The texts, blank ones with them, and whether the session ends. `has_others`: whether there are keys that are not
-    /// known. One of them may hold the text, so that such an answer does not end a session silently.
+    /// The texts, blank ones with them, and whether the session ends. `has_others`: whether there
+    /// are keys that are not known. One of them may hold the text, so that such an answer does not
+    /// end a session silently.
     pub(super) fn read(self, has_others: bool) -> Result<(Vec<String>, bool), Unclear> {
         let has_text = self.utterance.is_some() || self.messages.is_some();
         if !has_text && (self.hangup.is_none() || has_others) {

@@ -1,5 +1,5 @@
-//! Defines the trait of all kinds of agents, the values that agents and workers exchange, and the factory that makes an
-//! agent of what its version says.
+//! Defines the trait of all kinds of agents, the values that agents and workers exchange, and the
+//! factory that makes an agent of what its version says.
 
 mod answer;
 pub mod http;
@@ -25,8 +25,8 @@ use crate::domain::characters::is_blank;
 use http::HttpAgent;
 use script::ScriptAgent;
 
-/// The most texts of one run that are kept; the rest is cut. The agent's version limits how many of them are sent
-/// (`max_messages_per_turn`), which are 50 at most.
+/// The most texts of one run that are kept; the rest is cut. The agent's version limits how many of
+/// them are sent (`max_messages_per_turn`), which are 50 at most.
 const MOST_TEXTS: usize = 50;
 
 /// The most texts that one run may send outside its answer.
@@ -42,14 +42,16 @@ pub struct AgentRuntime {
 /// Why a spec can't be stored.
 #[derive(Debug)]
 pub enum SpecError {
-    /// It is wrong, and the detail says what its author can do. `code` is the API's name of the reason.
+    /// It is wrong, and the detail says what its author can do. `code` is the API's name of the
+    /// reason.
     Refused { code: &'static str, detail: String },
     /// It could not be checked.
     Unchecked(AgentError),
 }
 
 impl AgentRuntime {
-    /// Makes an agent of what its version runs. `key` identifies the version among all versions of all agents.
+    /// Makes an agent of what its version runs. `key` identifies the version among all versions of
+    /// all agents.
     pub fn load(&self, project_id: Uuid, key: String, spec: &AgentSpec) -> Box<dyn Agent> {
         match spec {
             AgentSpec::Script { source } => {
@@ -124,7 +126,8 @@ pub struct TurnInput {
     pub at: DateTime<Utc>,
     /// In the order of arrival.
     pub messages: Vec<UserMessage>,
-    /// What signs the request of a turn, the newest first, if the spec is signed. They may change between two turns.
+    /// What signs the request of a turn, the newest first, if the spec is signed. They may change
+    /// between two turns.
     pub signing_secrets: Vec<SecretString>,
     /// The header `traceparent` of a request to a service, while traces are on.
     pub traceparent: Option<String>,
@@ -216,11 +219,12 @@ pub enum AgentError {
     /// It took too much time, steps or memory.
     #[error("{0}")]
     OverLimit(String),
-    /// The agent was not run to its end, and neither the script nor the service is to blame. The run is retried, and no
-    /// attempt counts.
+    /// The agent was not run to its end, and neither the script nor the service is to blame. The
+    /// run is retried, and no attempt counts.
     #[error("{0}")]
     Ours(String),
-    /// A run that had begun ended for an unknown reason. It is retried after growing pauses, and fails in the end.
+    /// A run that had begun ended for an unknown reason. It is retried after growing pauses, and
+    /// fails in the end.
     #[error("{0}")]
     Interrupted(String),
 }
@@ -237,7 +241,8 @@ impl AgentError {
         }
     }
 
-    /// The same error with at most [`bounds::ERROR_BYTES`] of text: a script chooses the length of its error.
+    /// The same error with at most [`bounds::ERROR_BYTES`] of text: a script chooses the length of
+    /// its error.
     pub fn bounded(self) -> Self {
         self.map(|text| bounds::error(&text))
     }
@@ -258,7 +263,8 @@ impl AgentError {
 /// The future of an answer.
 pub type AgentFuture<'a> = Pin<Box<dyn Future<Output = Result<Answer, AgentError>> + Send + 'a>>;
 
-/// An agent of any kind: what a version runs, ready for its turns. It may be kept, because a version never changes.
+/// An agent of any kind: what a version runs, ready for its turns. It may be kept, because a
+/// version never changes.
 pub trait Agent: Send + Sync {
     /// Runs once when a session opens. Its text, if it returns one, replaces the greeting.
     fn start(&self, conversation: Conversation) -> AgentFuture<'_>;

@@ -1,8 +1,8 @@
-//! Renders the templates of projects with minijinja. A variable that is missing is an error, and so is one that the template
-//! has no place for.
+//! Renders the templates of projects with minijinja. A variable that is missing is an error, and so
+//! is one that the template has no place for.
 //!
-//! Only script runners call it. minijinja limits the steps of a template, but a single step such as `[1] * 10000000` can
-//! use any amount of time and memory.
+//! Only script runners call it. minijinja limits the steps of a template, but a single step such as
+//! `[1] * 10000000` can use any amount of time and memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +24,8 @@ const MOST_STEPS: u64 = 10_000;
 /// The longest name of a template, in characters.
 const NAME_LETTERS: usize = 100;
 
-/// Whether a template may have this name: letters, digits, `_`, `.` and `-`. The constraint `template_name_is_a_word`
-/// has the same rule.
+/// Whether a template may have this name: letters, digits, `_`, `.` and `-`. The constraint
+/// `template_name_is_a_word` has the same rule.
 pub fn is_name(name: &str) -> bool {
     let is_in_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     name.len() <= NAME_LETTERS
@@ -36,8 +36,9 @@ pub fn is_name(name: &str) -> bool {
 /// The longest name of a variable that an error shows, in bytes.
 const SHOWN_NAME_BYTES: usize = 60;
 
-/// Renders a template with its variables. The error tells the author what is wrong, such as a variable that is missing or has
-/// no place in the template, or a result that is empty or over 1600 characters.
+/// Renders a template with its variables. The error tells the author what is wrong, such as a
+/// variable that is missing or has no place in the template, or a result that is empty or over 1600
+/// characters.
 pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String> {
     let environment = environment();
     let template = environment.template_from_str(body).map_err(|error| readable(&error))?;
@@ -69,8 +70,8 @@ pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String
     }
 }
 
-/// Checks a template as far as that is possible without its variables: its syntax, and that nothing in it fails with
-/// every message. One without variables must be a text that can be sent.
+/// Checks a template as far as that is possible without its variables: its syntax, and that nothing
+/// in it fails with every message. One without variables must be a text that can be sent.
 pub fn check(body: &str) -> Result<(), String> {
     let environment = environment();
     let template = environment.template_from_str(body).map_err(|error| readable(&error))?;
@@ -89,7 +90,8 @@ pub fn check(body: &str) -> Result<(), String> {
     }
 }
 
-/// The names of the variables that a template has a place for. `{{ order.id }}` is a place for `order`.
+/// The names of the variables that a template has a place for. `{{ order.id }}` is a place for
+/// `order`.
 fn variables_of(template: &Template<'_, '_>) -> BTreeSet<String> {
     let mut known = BTreeSet::from_iter(template.undeclared_variables(false));
     // The engine takes `{% set name = name ~ "!" %}` for a template that sets its name itself.
@@ -107,8 +109,9 @@ fn variables_of(template: &Template<'_, '_>) -> BTreeSet<String> {
     known
 }
 
-/// What is undefined, by the words of the template, such as `order.id`. The engine names it only in its debug mode, which
-/// looks up more variables than the template does, so the first rendering is without.
+/// What is undefined, by the words of the template, such as `order.id`. The engine names it only in
+/// its debug mode, which looks up more variables than the template does, so the first rendering is
+/// without.
 fn with_names(body: &str, variables: &Map<String, Value>) -> Option<String> {
     let mut environment = environment();
     environment.set_debug(true);
@@ -116,8 +119,8 @@ fn with_names(body: &str, variables: &Map<String, Value>) -> Option<String> {
     Some(readable(&error))
 }
 
-/// Looks for filters, tests and calls, which the engine looks for only while it renders. The environment has none, and
-/// variables are JSON, which has no functions.
+/// Looks for filters, tests and calls, which the engine looks for only while it renders. The
+/// environment has none, and variables are JSON, which has no functions.
 fn check_instructions(instructions: &Instructions) -> Result<(), String> {
     let all = (0..).map_while(|index| Some((index, instructions.get(index)?)));
     for (index, instruction) in all {
@@ -148,8 +151,8 @@ fn may_show(instructions: &Instructions) -> bool {
     })
 }
 
-/// The variables of a message, as its template looks them up. It notes the first one that is missing: the engine compares with
-/// a missing variable without an error.
+/// The variables of a message, as its template looks them up. It notes the first one that is
+/// missing: the engine compares with a missing variable without an error.
 #[derive(Debug)]
 struct Given {
     values: BTreeMap<String, minijinja::Value>,
@@ -181,8 +184,8 @@ impl Object for Given {
     }
 }
 
-/// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which keep all digits, into
-/// objects.
+/// Converts JSON to minijinja's values. serde_json's own conversion would turn its numbers, which
+/// keep all digits, into objects.
 fn of_json(value: &Value) -> minijinja::Value {
     match value {
         Value::Null => minijinja::Value::from(()),

@@ -1,8 +1,9 @@
-//! Finds expressions of a template that fail whatever its variables are: `{{ 1 / 0 }}`, `{{ none.x }}`,
-//! `{% for x in 5 %}`, `{{ name / 0 }}`.
+//! Finds expressions of a template that fail whatever its variables are: `{{ 1 / 0 }}`,
+//! `{{ none.x }}`, `{% for x in 5 %}`, `{{ name / 0 }}`.
 //!
-//! An expression is evaluated alone. Its variables get values of each type that JSON has, and only an expression that fails
-//! with all of them is told. What stands behind a condition that never holds is left.
+//! An expression is evaluated alone. Its variables get values of each type that JSON has, and only
+//! an expression that fails with all of them is told. What stands behind a condition that never
+//! holds is left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,8 @@ use minijinja::machinery::{Span, parse, parse_expr};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Value};
 
-/// The most variables of one expression whose values are tried together. 13 values of each make 169 evaluations.
+/// The most variables of one expression whose values are tried together. 13 values of each make 169
+/// evaluations.
 const MOST_VARIABLES: usize = 2;
 
 /// What fails always, with its line. A template that can't be parsed has no such faults.
@@ -137,8 +139,9 @@ impl Search<'_> {
     }
 }
 
-/// The names of the variables of an expression. None if it has a part that is not evaluated: a call, a filter or a test,
-/// which templates don't have, and what is taken out of a variable, which may be anything.
+/// The names of the variables of an expression. None if it has a part that is not evaluated: a
+/// call, a filter or a test, which templates don't have, and what is taken out of a variable, which
+/// may be anything.
 fn variables<'e>(expr: &'e Expr) -> Option<BTreeSet<&'e str>> {
     let taken_out_of = match expr {
         Expr::Call(_) | Expr::Filter(_) | Expr::Test(_) => return None,

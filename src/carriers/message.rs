@@ -1,4 +1,5 @@
-//! Messages as they cross the trait: what we send, what a carrier answers, reports and lists, and what contacts send.
+//! Messages as they cross the trait: what we send, what a carrier answers, reports and lists, and
+//! what contacts send.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ use crate::domain::smart_encoding;
 /// A message to be sent.
 #[derive(Debug, Clone)]
 pub struct OutboundMessage<'a> {
-    /// The same for each attempt to send this message: a carrier that takes idempotency keys is given it.
+    /// The same for each attempt to send this message: a carrier that takes idempotency keys is
+    /// given it.
     pub delivery_id: Uuid,
     pub from: &'a str,
     /// The carrier's id of the pool through which it is sent; `from` is in it.
@@ -69,9 +71,10 @@ pub struct SentMessage {
 }
 
 impl SentMessage {
-    /// Whether it can be the message with this body. A carrier may put words of its own before a text, and a pool with smart
-    /// encoding replaces typographic characters. So only letters and digits are compared, as they are when all is replaced that
-    /// can be, from the end. A text without any is compared as a whole.
+    /// Whether it can be the message with this body. A carrier may put words of its own before a
+    /// text, and a pool with smart encoding replaces typographic characters. So only letters and
+    /// digits are compared, as they are when all is replaced that can be, from the end. A text
+    /// without any is compared as a whole.
     pub fn may_be(&self, body: &str) -> bool {
         let (ours, theirs) = (smart_encoding::core(body), smart_encoding::core(&self.body));
         let letters = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>();
@@ -135,8 +138,8 @@ pub struct InboundMessage {
     pub media: Vec<InboundMedia>,
     /// Why no session can hold it, if so.
     pub reject_reason: Option<RejectReason>,
-    /// What the carrier itself took the message for. It counts more than the text, because the carrier's words may be
-    /// the customer's own.
+    /// What the carrier itself took the message for. It counts more than the text, because the
+    /// carrier's words may be the customer's own.
     pub keyword: Option<CarrierKeyword>,
 }
 

@@ -1,7 +1,7 @@
 //! The firms that carry messages, behind one trait. Twilio is the only one today.
 //!
-//! A carrier's own words (its field names, its codes, its documents) stay in its folder. Plain values of the product
-//! cross the trait.
+//! A carrier's own words (its field names, its codes, its documents) stay in its folder. Plain
+//! values of the product cross the trait.
 //!
 //! docs/decisions/027-carrier-trait.md has the reasons.
 
@@ -53,13 +53,14 @@ pub trait Carrier: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether it acts on the consent keywords that come to a number of ours, and answers them. Where it does not, we answer.
+    /// Whether it acts on the consent keywords that come to a number of ours, and answers them.
+    /// Where it does not, we answer.
     fn answers_keywords(&self, _number: &str) -> bool {
         self.capabilities().consent_keywords
     }
 
-    /// Whether a request to a webhook is worth reading, by its headers alone. Anybody can call a webhook, so this comes
-    /// before a byte of the body is read.
+    /// Whether a request to a webhook is worth reading, by its headers alone. Anybody can call a
+    /// webhook, so this comes before a byte of the body is read.
     fn check_headers(&self, headers: &HeaderMap) -> Result<(), WebhookRefusal>;
 
     /// Whether the carrier sent a request to a webhook of an account.
@@ -74,13 +75,15 @@ pub trait Carrier: Send + Sync {
     /// How this carrier wants a webhook to be acknowledged.
     fn acknowledgement(&self) -> Acknowledgement;
 
-    /// The headers with which the carrier would sign an empty request to an address, for a test of our own webhooks.
+    /// The headers with which the carrier would sign an empty request to an address, for a test of
+    /// our own webhooks.
     fn sign_empty(&self, account: &CarrierAccount, url: &str) -> HeaderMap;
 
     /// Hands a message to the carrier, once.
     fn send<'a>(&'a self, account: &'a CarrierAccount, message: &'a OutboundMessage<'a>) -> BoxFuture<'a, Sent>;
 
-    /// The messages from a number of ours to a contact that are not older than `since`, the newest first.
+    /// The messages from a number of ours to a contact that are not older than `since`, the newest
+    /// first.
     fn list_sent<'a>(
         &'a self,
         account: &'a CarrierAccount,
@@ -89,7 +92,8 @@ pub trait Carrier: Send + Sync {
         since: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<Vec<SentMessage>, CarrierError>>;
 
-    /// The messages that a number of ours received and that are not older than `since`, the newest first.
+    /// The messages that a number of ours received and that are not older than `since`, the newest
+    /// first.
     fn list_received<'a>(
         &'a self,
         account: &'a CarrierAccount,
@@ -114,8 +118,8 @@ pub trait Carrier: Send + Sync {
     /// Whether the carrier takes each of the account's credentials.
     fn check_credentials<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<(), CredentialsError>>;
 
-    /// Whether the account may read its messages: how many the newest page of them has. What became of an unsure
-    /// message is read there.
+    /// Whether the account may read its messages: how many the newest page of them has. What became
+    /// of an unsure message is read there.
     fn count_newest<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<usize, CarrierError>>;
 
     /// Numbers that can be bought.
@@ -148,7 +152,8 @@ pub trait Carrier: Send + Sync {
         urls: &'a WebhookUrls,
     ) -> BoxFuture<'a, Result<(), CarrierError>>;
 
-    /// Takes our webhooks off a number that stays the account's, and leaves those of others. False: none was ours.
+    /// Takes our webhooks off a number that stays the account's, and leaves those of others. False:
+    /// none was ours.
     fn clear_webhooks<'a>(
         &'a self,
         account: &'a CarrierAccount,

@@ -1,4 +1,5 @@
-//! Numbers as they cross the trait: those that can be bought, those that an account has, and what lets them send.
+//! Numbers as they cross the trait: those that can be bought, those that an account has, and what
+//! lets them send.
 
 use url::Url;
 
@@ -35,7 +36,8 @@ pub struct AvailableNumber {
     /// ISO 3166-1 alpha-2.
     pub country: Option<String>,
     pub capabilities: NumberCapabilities,
-    /// Which address the carrier wants to know before it sells: `none`, `any`, `local` or `foreign`.
+    /// Which address the carrier wants to know before it sells: `none`, `any`, `local` or
+    /// `foreign`.
     pub address_requirements: Option<String>,
 }
 
@@ -51,7 +53,8 @@ pub struct CarrierNumber {
     pub webhooks: NumberWebhooks,
 }
 
-/// Where the carrier turns to for a number, as it is set there now. An address that is not set is empty.
+/// Where the carrier turns to for a number, as it is set there now. An address that is not set is
+/// empty.
 #[derive(Debug, Clone, Default)]
 pub struct NumberWebhooks {
     pub messages: String,
@@ -85,7 +88,8 @@ impl NumberWebhooks {
     }
 }
 
-/// An address as it may be told to anybody: without the login and the query, which may hold somebody's secrets.
+/// An address as it may be told to anybody: without the login and the query, which may hold
+/// somebody's secrets.
 pub fn without_secrets(url: &str) -> String {
     let Ok(mut url) = Url::parse(url) else { return "an address that can't be read".to_owned() };
     url.set_query(None);
@@ -120,7 +124,8 @@ pub struct RegistrationQuery<'a> {
 /// What the carrier tells about a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegistrationFacts {
-    /// The carrier tells nothing about numbers like this one. The advice says where to look instead.
+    /// The carrier tells nothing about numbers like this one. The advice says where to look
+    /// instead.
     NotTold { advice: Option<String> },
     Told {
         registration: RegistrationStatus,

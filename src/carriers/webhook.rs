@@ -42,8 +42,8 @@ impl WebhookUrls {
         }
     }
 
-    /// The address of reports about one delivery. Our id comes back with every report, even when the carrier's answer
-    /// to the sending is lost.
+    /// The address of reports about one delivery. Our id comes back with every report, even when
+    /// the carrier's answer to the sending is lost.
     pub fn status_of_delivery(public_base: &str, account: &CarrierAccount, delivery_id: Uuid) -> String {
         format!("{public_base}/webhooks/{}/{}/status?delivery={delivery_id}", account.carrier, account.webhook_key)
     }
@@ -59,7 +59,8 @@ impl WebhookUrls {
     }
 }
 
-/// A text for the log: without the keys in the addresses of webhooks. Whoever has a key knows half of what a webhook needs.
+/// A text for the log: without the keys in the addresses of webhooks. Whoever has a key knows half
+/// of what a webhook needs.
 pub fn without_webhook_keys(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
@@ -100,7 +101,8 @@ impl<'a> WebhookRequest<'a> {
 #[error("{0}")]
 pub struct WebhookRefusal(pub String);
 
-/// The answer that tells a carrier that a webhook was received, and that there is nothing more to do.
+/// The answer that tells a carrier that a webhook was received, and that there is nothing more to
+/// do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledgement {
     pub content_type: &'static str,

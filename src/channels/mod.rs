@@ -1,5 +1,5 @@
-//! The channels on which sessions talk, behind one trait. What differs by channel is decided here and told to the rest as
-//! plain values.
+//! The channels on which sessions talk, behind one trait. What differs by channel is decided here
+//! and told to the rest as plain values.
 
 pub mod sms;
 

@@ -17,19 +17,22 @@ use crate::http::api::local::read_json;
 /// The subcommands of `textback agent`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Print the faults of a script with line and column. The exit code is 1 if the script can't be used
+    /// Print the faults of a script with line and column. The exit code is 1 if the script can't be
+    /// used
     Check {
         /// The file of the script, or of an agent as JSON whose script is checked
         file: PathBuf,
     },
-    /// Create an agent of a script (.star or .py), or of the JSON that POST /v1/agents takes (.json)
+    /// Create an agent of a script (.star or .py), or of the JSON that POST /v1/agents takes
+    /// (.json)
     Create {
         #[command(flatten)]
         project: ProjectOptions,
         #[command(flatten)]
         agent: AgentOptions,
     },
-    /// Add a version to an agent and make it current. A script keeps all other settings of the version before
+    /// Add a version to an agent and make it current. A script keeps all other settings of the
+    /// version before
     Update {
         #[command(flatten)]
         project: ProjectOptions,
@@ -106,7 +109,8 @@ fn object_in(text: &str, file: &Path) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// The text of a file. Some editors begin UTF-8 with a byte order mark, which is no part of the text.
+/// The text of a file. Some editors begin UTF-8 with a byte order mark, which is no part of the
+/// text.
 fn read(file: &Path) -> Result<String, String> {
     let name = file.display();
     let bytes = std::fs::read(file).map_err(|error| format!("{name} can't be read: {error}"))?;
@@ -184,7 +188,8 @@ fn with_settings_of(current: Value, script: Map<String, Value>) -> Map<String, V
     for of_the_kind in ["kind", "source", "url", "timeout_seconds"] {
         agent.remove(of_the_kind);
     }
-    // An answer leaves out a text that was turned off, and a request without it would get the default.
+    // An answer leaves out a text that was turned off, and a request without it would get the
+    // default.
     agent.entry("error_message").or_insert_with(|| json!(""));
     agent.extend(script);
     agent

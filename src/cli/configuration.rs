@@ -5,11 +5,12 @@ use std::fmt::Write;
 
 use clap::{Arg, Command};
 
-/// A setting: its variable, its flag, its default and its meaning. Commands may differ in the default or in the meaning; then these
-/// are several settings.
+/// A setting: its variable, its flag, its default and its meaning. Commands may differ in the
+/// default or in the meaning; then these are several settings.
 type Setting = (String, String, String, String);
 
-/// All settings and all commands that are not hidden, as the generated part of `docs/configuration.md`.
+/// All settings and all commands that are not hidden, as the generated part of
+/// `docs/configuration.md`.
 pub fn markdown(command: &Command) -> String {
     let commands = commands(command, "textback");
     let mut page =

@@ -1,4 +1,5 @@
-//! `textback dev`: everything in one process, with a private PostgreSQL, a simulated Twilio and a simulated phone.
+//! `textback dev`: everything in one process, with a private PostgreSQL, a simulated Twilio and a
+//! simulated phone.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -63,7 +64,8 @@ pub struct Options {
     agents: AgentSettings,
     #[command(flatten)]
     dev: DevSettings,
-    /// The key that encrypts stored secrets: 32 bytes in base64 [default: created at the first start]
+    /// The key that encrypts stored secrets: 32 bytes in base64
+    /// [default: created at the first start]
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<SecretKeys>,
 }
@@ -84,7 +86,7 @@ pub async fn run(options: Options) -> Done {
     let carriers = Carriers::new(Arc::new(Twilio::new(carrier_url.clone(), carrier_url)?));
     let agent_runtime = AgentRuntime { runners: Runners::new()?, caller: Caller::new(networks(&options.agents)?)? };
     let public_base = listeners.public_base(&options);
-    // Workers have a separate pool, so that they can't use up the connections of webhooks. Both pools share a notifier.
+    // With a pool of their own, workers can't use up the connections of webhooks.
     let notifier = Arc::new(Notifier::default());
     let worker_storage = Storage::open(&url, WORK_CONNECTIONS, notifier.clone())?;
     let accounts = Accounts::new(worker_storage.clone(), secret_key.clone());
@@ -156,7 +158,8 @@ impl Listeners {
         })
     }
 
-    /// The public base URL. By default it has the bound port, which may differ from the given one if that is 0.
+    /// The public base URL. By default it has the bound port, which may differ from the given one
+    /// if that is 0.
     fn public_base(&self, options: &Options) -> String {
         match &options.server.public_url {
             Some(_) => options.server.public_base(),
@@ -245,8 +248,8 @@ impl Running {
         Self { api, carrier, metrics, workers, storages, draining, stop, stop_workers }
     }
 
-    /// Waits for the signal, and stops everything in order. When one part ends, all parts end: otherwise the process would
-    /// accept messages that nobody answers.
+    /// Waits for the signal, and stops everything in order. When one part ends, all parts end:
+    /// otherwise the process would accept messages that nobody answers.
     async fn until_stopped(mut self, signal: impl Future<Output = ()>, postgres: Option<Postgres>) -> Done {
         let database_ended = async {
             match &postgres {
@@ -294,8 +297,8 @@ fn data_location(folder: &Path, has_database: bool) -> String {
     }
 }
 
-/// The console and the simulated phones have no other access control, so without a password they are only for this
-/// machine.
+/// The console and the simulated phones have no other access control, so without a password they
+/// are only for this machine.
 fn require_password_for_remote_clients(options: &Options) -> Result<(), String> {
     if options.dev.console_password().is_some() {
         return Ok(());
@@ -332,7 +335,8 @@ fn guarded<E: Endpoint<Output = Response> + 'static>(
     router::edge_of_carrier(guarded)
 }
 
-/// The allowed networks and this machine, because in development the service of an agent runs on this machine.
+/// The allowed networks and this machine, because in development the service of an agent runs on
+/// this machine.
 pub(super) fn networks(agents: &AgentSettings) -> Result<Networks, String> {
     let mut allowed = agents.allow_hosts.clone();
     for this_machine in ["127.0.0.0/8", "::1"] {

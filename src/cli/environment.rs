@@ -1,4 +1,5 @@
-//! Finds variables that look like settings of textback and that nothing reads, such as `TEXTBACK_LISTN`.
+//! Finds variables that look like settings of textback and that nothing reads, such as
+//! `TEXTBACK_LISTN`.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +8,12 @@ use clap::Command;
 /// The beginning of our variables.
 const PREFIX: &str = "TEXTBACK_";
 
-/// From which similarity on (Jaro-Winkler) a name is suggested. `LISTEN_ADDRESS` is as similar to `LISTEN` as 0.89.
+/// From which similarity on (Jaro-Winkler) a name is suggested. `LISTEN_ADDRESS` is as similar to
+/// `LISTEN` as 0.89.
 const SIMILAR: f64 = 0.8;
 
-/// How many letters of a name may be wrong if it does not begin with [`PREFIX`]. More would find the variables of others.
+/// How many letters of a name may be wrong if it does not begin with [`PREFIX`]. More would find
+/// the variables of others.
 const WRONG_LETTERS: usize = 2;
 
 /// The names of all settings of a command and its subcommands.
@@ -46,7 +49,8 @@ pub fn unread(command: &Command, given: &[(String, String)]) -> Vec<String> {
     told
 }
 
-/// Whether Kubernetes made a variable for a service of this name, such as `TEXTBACK_PORT=tcp://10.0.0.1:8080`.
+/// Whether Kubernetes made a variable for a service of this name, such as
+/// `TEXTBACK_PORT=tcp://10.0.0.1:8080`.
 ///
 /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 fn is_of_a_service(name: &str, value: &str) -> bool {
@@ -55,7 +59,8 @@ fn is_of_a_service(name: &str, value: &str) -> bool {
     is_address || is_part || name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
 }
 
-/// The setting that is most similar to a name of ours. The common beginning says nothing, so it is left out.
+/// The setting that is most similar to a name of ours. The common beginning says nothing, so it is
+/// left out.
 fn most_similar<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     // DATABASE_URL and RUST_LOG have no prefix, and people give them one.
     let unprefixed = name.trim_start_matches(PREFIX);
@@ -69,7 +74,8 @@ fn most_similar<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> 
     (similarity(&best) >= SIMILAR).then_some(best.as_str())
 }
 
-/// The setting that a name misspells although it begins otherwise: in lower case, or `TEXBACK_LISTEN`.
+/// The setting that a name misspells although it begins otherwise: in lower case, or
+/// `TEXBACK_LISTEN`.
 fn misspelt<'a>(name: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     let name = name.to_ascii_uppercase();
     let wrong = |known: &&String| strsim::damerau_levenshtein(&name, known);

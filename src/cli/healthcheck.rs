@@ -1,4 +1,5 @@
-//! `textback healthcheck`: asks a process on this machine whether it runs or is ready, for Docker and other supervisors.
+//! `textback healthcheck`: asks a process on this machine whether it runs or is ready, for Docker
+//! and other supervisors.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -19,7 +20,8 @@ pub struct Options {
     /// Ask only whether the process runs (/livez), and not whether it is ready to serve (/readyz)
     #[arg(long)]
     live: bool,
-    /// The base URL of the process to ask, such as http://127.0.0.1:8080 [default: the addresses below, until one answers]
+    /// The base URL of the process to ask, such as http://127.0.0.1:8080
+    /// [default: the addresses below, until one answers]
     #[arg(long, value_parser = parse_base_url)]
     url: Option<Url>,
     /// The address where textback work serves its health
@@ -52,7 +54,8 @@ impl Options {
     }
 }
 
-/// Runs `textback healthcheck`; exits with 1 and says why when the process does not answer or is not ready.
+/// Runs `textback healthcheck`; exits with 1 and says why when the process does not answer or is
+/// not ready.
 pub async fn run(options: Options) -> Done {
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -91,7 +94,8 @@ pub async fn run(options: Options) -> Done {
     .into())
 }
 
-/// The address at which this machine reaches a process that listens on `address`: on all addresses means on loopback too.
+/// The address at which this machine reaches a process that listens on `address`: on all addresses
+/// means on loopback too.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,4 +1,5 @@
-//! Implements the commands: each one opens the storage, starts what it needs and waits for a signal to stop.
+//! Implements the commands: each one opens the storage, starts what it needs and waits for a signal
+//! to stop.
 
 pub mod agent;
 pub mod configuration;
@@ -50,20 +51,22 @@ pub fn print(text: &str) -> Done {
     }
 }
 
-/// Raises the limit of open files to what the system allows, because each turn and each delivery may hold a socket. The
-/// usual soft limit of 1,024 exists only for programs that use select(2) (systemd.exec(5), LimitNOFILE).
+/// Raises the limit of open files to what the system allows, because each turn and each delivery
+/// may hold a socket. The usual soft limit of 1,024 exists only for programs that use select(2)
+/// (systemd.exec(5), LimitNOFILE).
 pub fn open_many_files() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 
-/// The default address of metrics, reachable only from this machine. 9464 is the port of OpenTelemetry's Prometheus
-/// exporters.
+/// The default address of metrics, reachable only from this machine. 9464 is the port of
+/// OpenTelemetry's Prometheus exporters.
 const METRICS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Binds the address of the metrics, if they are served. An address that was given must be free. If another process on this
-/// machine has the default address, this process starts without metrics, because its work matters more.
+/// Binds the address of the metrics, if they are served. An address that was given must be free. If
+/// another process on this machine has the default address, this process starts without metrics,
+/// because its work matters more.
 async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Listening>, AddressTaken> {
     match wanted {
         Some(MetricsListen::Off) => Ok(None),
@@ -73,7 +76,7 @@ async fn metrics_listening(wanted: Option<MetricsListen>) -> Result<Option<Liste
             Err(error) => {
                 tracing::warn!(
                     %error,
-                    "the metrics of this process are not served, because another process has their default address; give this one its own (TEXTBACK_METRICS_LISTEN=127.0.0.1:9465), or off"
+                    "the metrics of this process were not served, because another process has their default address; set TEXTBACK_METRICS_LISTEN to another address, such as 127.0.0.1:9465, or to off"
                 );
                 Ok(None)
             }
@@ -96,7 +99,7 @@ fn serve_metrics(
 ) -> Vec<JoinHandle<std::io::Result<()>>> {
     let mut serving = Vec::new();
     for listening in listening {
-        tracing::info!(address = %listening.address(), "serving metrics");
+        tracing::info!(address = %listening.address(), "metrics listener started");
         // The only clients are health checks and scrapers.
         let listening = listening.with(Limits { connections: 256, ..Limits::default() });
         let routes = router::health_routes(storage.clone(), keys.clone(), draining.clone(), observed.clone());
@@ -113,13 +116,14 @@ fn serve_metrics(
     serving
 }
 
-/// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed). The handlers are installed by the call itself,
-/// so call it before the process reports that it is ready. Before that, a signal ends the process at once.
+/// Waits for SIGTERM, SIGINT (Ctrl-C) or SIGHUP (the terminal was closed). The handlers are
+/// installed by the call itself, so call it before the process reports that it is ready. Before
+/// that, a signal ends the process at once.
 fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
     let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
     async move {
         let [Ok(mut term), Ok(mut int), Ok(mut hangup)] = signals else {
-            tracing::error!("signal handlers can't be installed; only SIGKILL will end this process");
+            tracing::error!("signal handlers could not be installed; only SIGKILL will end this process");
             return std::future::pending().await;
         };
         let name = tokio::select! {
@@ -127,11 +131,12 @@ fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
             _ = int.recv() => "SIGINT",
             _ = hangup.recv() => "SIGHUP",
         };
-        tracing::info!(signal = name, "stopping");
+        tracing::info!(signal = name, "shutdown started");
     }
 }
 
-/// Refuses a database that textback can't work with, with an explanation, before any other use of it.
+/// Refuses a database that textback can't work with, with an explanation, before any other use of
+/// it.
 async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     let checked = database::check_suits(url).await;
     if let Some(Unsuitable::OneConnection) = checked.as_ref().err().and_then(Unsuitable::of) {
@@ -147,8 +152,9 @@ async fn refuse_unsuitable(url: &str) -> Result<(), Box<dyn std::error::Error>> 
     })
 }
 
-/// Refuses to start with a key that does not decrypt the stored secrets: each webhook of those projects would be answered
-/// with an error. A database that can't be asked now passes; `/readyz` asks again.
+/// Refuses to start with a key that does not decrypt the stored secrets: each webhook of those
+/// projects would be answered with an error. A database that can't be asked now passes; `/readyz`
+/// asks again.
 async fn refuse_wrong_key(storage: &Storage, keys: &SecretKeys) -> Result<(), NotReady> {
     match health::refuse_unreadable_secrets(storage, keys).await {
         Err(wrong @ NotReady::SecretKey(_)) => Err(wrong),
@@ -171,7 +177,8 @@ fn spawn_notification_publisher(storage: &Storage) {
     tokio::spawn(storage.notifier().clone().publish_notifications(storage.pool().clone()));
 }
 
-/// Starts listening to notifications of jobs that other processes write. It keeps one connection. Ends with the runtime.
+/// Starts listening to notifications of jobs that other processes write. It keeps one connection.
+/// Ends with the runtime.
 fn spawn_notification_listener(storage: &Storage) {
     tokio::spawn(storage.notifier().clone().listen_to_notifications(storage.pool().clone()));
 }

@@ -1,4 +1,5 @@
-//! The API for commands that work in one project: over DATABASE_URL, or over the `textback dev` that runs here.
+//! The API for commands that work in one project: over DATABASE_URL, or over the `textback dev`
+//! that runs here.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,8 +56,8 @@ pub struct Operator {
     api: LocalApi,
     /// Whether numbers can be attached, because it is known where the carrier calls us.
     has_public_url: bool,
-    /// For the project of a `textback dev`, whose numbers are simulated: the options with which `textback simulate` reaches
-    /// it, if it does not without.
+    /// For the project of a `textback dev`, whose numbers are simulated: the options with which
+    /// `textback simulate` reaches it, if it does not without.
     pub simulated: Option<String>,
 }
 
@@ -79,7 +80,7 @@ impl ProjectOptions {
         let storage = Storage::open(&found.database_url, CONNECTIONS, Arc::new(Notifier::default()))?;
         // With a wrong key, this command would write secrets that no process can read.
         if let Some(note) = health::check(&storage, Some(&found.secret_key)).await?.note() {
-            tracing::warn!("{note}");
+            tracing::warn!(error = %note, "the schema of the database was found newer than this binary");
         }
         let project_id = project_id(&storage, &wanted).await?;
         let state = ApiState {
@@ -137,7 +138,8 @@ impl ProjectOptions {
     }
 }
 
-/// The options that `textback simulate` needs besides its variables and defaults, each with a blank before it.
+/// The options that `textback simulate` needs besides its variables and defaults, each with a blank
+/// before it.
 fn options_of_simulate(carrier: &str, data_dir: &Path) -> String {
     let without_options = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut options = String::new();
@@ -150,7 +152,8 @@ fn options_of_simulate(carrier: &str, data_dir: &Path) -> String {
     options
 }
 
-/// The id of the project that a name or an id means. Errors when there is none, or several have the name.
+/// The id of the project that a name or an id means. Errors when there is none, or several have the
+/// name.
 pub(super) async fn project_id(storage: &Storage, wanted: &str) -> Result<Uuid, Box<dyn std::error::Error>> {
     let mut connection = storage.connection().await?;
     let found = match Uuid::parse_str(wanted) {

@@ -59,7 +59,7 @@ pub async fn run(command: Command) -> Done {
 pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Done {
     let url = database.required()?;
     storage::migrate(url).await?;
-    tracing::info!("the database has the schema of this binary");
+    tracing::info!("the database was migrated to the schema of this binary");
     if let Some(role) = grant_to {
         let storage = Storage::open(url, 1, Arc::new(Notifier::default()))?;
         let granting = async {
@@ -74,7 +74,7 @@ pub async fn migrate(database: &DatabaseSettings, grant_to: Option<&str>) -> Don
             }
             _ => Box::<dyn std::error::Error>::from(unreachable::plain(&error)),
         })?;
-        tracing::info!(role, statements, "the role has the rights that serve, work and doctor need");
+        tracing::info!(role, statements, "the role was granted the rights that serve, work and doctor need");
         storage.close().await;
     }
     Ok(ExitCode::SUCCESS)

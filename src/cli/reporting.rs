@@ -1,4 +1,5 @@
-//! `textback reporting`: says which role of the database sees which project in the views for dashboards, and counts hours again.
+//! `textback reporting`: says which role of the database sees which project in the views for
+//! dashboards, and counts hours again.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,7 +41,8 @@ pub enum Command {
         #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
         role: String,
     },
-    /// Count hours again for the views by hour, after rows were changed by hand. Workers do it by themselves otherwise
+    /// Count hours again for the views by hour, after rows were changed by hand. Workers do it by
+    /// themselves otherwise
     Rebuild {
         #[command(flatten)]
         database: DatabaseSettings,
@@ -145,7 +147,8 @@ async fn list(storage: &Storage) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Counts hours again, the newest first, each in a transaction of its own. It can be ended and begun again at any time.
+/// Counts hours again, the newest first, each in a transaction of its own. It can be ended and
+/// begun again at any time.
 async fn rebuild(storage: &Storage, since: Option<DateTime<Utc>>) -> Done {
     let Some((oldest, until)) = rollup::hours(&mut *storage.connection().await?).await? else {
         return Err("no hour was counted yet: a worker counts them, so start textback work".into());

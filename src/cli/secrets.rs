@@ -1,9 +1,11 @@
-//! Prepares the environment that a process was started with: empty variables count as not set, and secrets are hidden
-//! from other processes of the same user. No error about the arguments contains a secret.
+//! Prepares the environment that a process was started with: empty variables count as not set, and
+//! secrets are hidden from other processes of the same user. No error about the arguments contains
+//! a secret.
 //!
-//! Linux shows the memory of a process's original arguments and environment as `/proc/<pid>/cmdline` and
-//! `/proc/<pid>/environ`, whatever the process changes in its own list of variables. So the process is made not
-//! dumpable, and that memory is overwritten after it was read.
+//! Linux shows the memory of a process's original arguments and environment as
+//! `/proc/<pid>/cmdline` and `/proc/<pid>/environ`, whatever the process changes in its own list of
+//! variables. So the process is made not dumpable, and that memory is overwritten after it was
+//! read.
 //!
 //! docs/decisions/028-secrets.md has the reasons.
 
@@ -17,8 +19,8 @@ use std::ffi::OsString;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
-/// Variables that hold a secret. libpq's variables are read at each connection, so they stay readable for this process.
-/// The others are read once.
+/// Variables that hold a secret. libpq's variables are read at each connection, so they stay
+/// readable for this process. The others are read once.
 pub const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", CONSOLE_PASSWORD];
 const READ_REPEATEDLY: [&str; 1] = ["PGPASSWORD"];
 const CONSOLE_PASSWORD: &str = "TEXTBACK_CONSOLE_PASSWORD";
@@ -29,9 +31,10 @@ const NOT_SHOWN: &str = "(not shown)";
 /// A shorter secret is only hidden between quotes, because it may be a part of any word.
 const SHORT: usize = 4;
 
-/// Removes our variables that are empty or blank, and the white space around the others. Compose files and shells pass a
-/// variable that is not set as an empty one, and none of our settings has a meaning when it is empty. A value that was
-/// read from a file ends with a line end. Must be called before the arguments are read and before another thread starts.
+/// Removes our variables that are empty or blank, and the white space around the others. Compose
+/// files and shells pass a variable that is not set as an empty one, and none of our settings has a
+/// meaning when it is empty. A value that was read from a file ends with a line end. Must be called
+/// before the arguments are read and before another thread starts.
 pub fn clean_variables() {
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
@@ -46,7 +49,8 @@ pub fn clean_variables() {
         if kept == value && !value.is_empty() {
             continue;
         }
-        // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+        // SAFETY: this process has one thread, so no other thread reads the environment at the same
+        // time.
         match kept.is_empty() {
             true => unsafe { std::env::remove_var(name) },
             false => unsafe { std::env::set_var(name, kept) },
@@ -54,15 +58,18 @@ pub fn clean_variables() {
     }
 }
 
-/// What is reached without a proxy, besides what the variables say: a proxy can't reach this machine.
+/// What is reached without a proxy, besides what the variables say: a proxy can't reach this
+/// machine.
 const THIS_MACHINE: &str = "localhost,127.0.0.0/8,::1";
 
-/// Lets this process reach this machine without a proxy that the environment names (`http_proxy`): the simulated carrier,
-/// the API of `textback dev`, and services of agents in development. Must be called before another thread starts.
+/// Lets this process reach this machine without a proxy that the environment names (`http_proxy`):
+/// the simulated carrier, the API of `textback dev`, and services of agents in development. Must be
+/// called before another thread starts.
 pub fn reach_this_machine() {
     let given = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok());
     let others = given.filter(|given| !given.trim().is_empty()).map_or_else(String::new, |given| format!("{given},"));
-    // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+    // SAFETY: this process has one thread, so no other thread reads the environment at the same
+    // time.
     unsafe { std::env::set_var("NO_PROXY", format!("{others}{THIS_MACHINE}")) };
 }
 
@@ -72,19 +79,22 @@ pub fn variables() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
 }
 
-/// Hides the secrets. Must be called after the arguments were read and before another thread starts.
+/// Hides the secrets. Must be called after the arguments were read and before another thread
+/// starts.
 pub fn hide() {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_dumpable(false);
     #[cfg(target_os = "linux")]
     let given = linux::given();
     for name in READ_ONCE {
-        // SAFETY: this process has one thread, so no other thread reads the environment at the same time.
+        // SAFETY: this process has one thread, so no other thread reads the environment at the same
+        // time.
         unsafe { std::env::remove_var(name) };
     }
     for name in READ_REPEATEDLY {
         if let Some(value) = std::env::var_os(name) {
-            // SAFETY: as above. The new value is stored elsewhere than the memory that is overwritten below.
+            // SAFETY: as above. The new value is stored elsewhere than the memory that is
+            // overwritten below.
             unsafe { std::env::set_var(name, value) };
         }
     }
@@ -95,8 +105,9 @@ pub fn hide() {
     }
 }
 
-/// Prints an error of the arguments and ends the process. Errors end up in logs, so no secret is printed: not as the
-/// value of its argument, and not where a mistake made another argument of it (`--secret-key= …`).
+/// Prints an error of the arguments and ends the process. Errors end up in logs, so no secret is
+/// printed: not as the value of its argument, and not where a mistake made another argument of it
+/// (`--secret-key= …`).
 pub fn exit_with(mut error: clap::Error, command: &Command) -> ! {
     if !error.use_stderr() {
         // It is the help or the version.
@@ -151,8 +162,8 @@ fn source_of<'a>(
     variables.iter().any(|(name, _)| name == variable).then_some(variable)
 }
 
-/// The arguments that hold a secret or may hold one: the values of [`ARGUMENTS`], also where the flag is misspelt or ends
-/// with `=`, and addresses with a password.
+/// The arguments that hold a secret or may hold one: the values of [`ARGUMENTS`], also where the
+/// flag is misspelt or ends with `=`, and addresses with a password.
 fn secrets_among(arguments: &[String]) -> impl Iterator<Item = &str> {
     let name_of = |flag: &str| flag.trim_start_matches('-').replace('_', "-").to_ascii_lowercase();
     let is_secret = move |flag: &str| {
@@ -241,7 +252,8 @@ mod linux {
     /// Where the kernel put the arguments and the environment: fields 48 to 51 of proc_pid_stat(5).
     pub(super) fn given() -> Option<(Range<usize>, Range<usize>)> {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        // The second field is a name in brackets that may contain anything. The fields after it are numbers.
+        // The second field is a name in brackets that may contain anything. The fields after it are
+        // numbers.
         let (_, after_name) = stat.rsplit_once(')')?;
         let addresses = after_name.split_whitespace().skip(45).map(|field| field.parse().ok());
         let [arguments, arguments_end, environment, environment_end] =
@@ -252,9 +264,10 @@ mod linux {
 
     /// Fills the parts of a memory range that `secret` finds with zeros.
     pub(super) fn overwrite(range: Range<usize>, secret: fn(&[u8]) -> Vec<Range<usize>>) {
-        // SAFETY: the kernel gave this memory to this process at its start, to be read and written, and it stays valid
-        // while the process lives. There is one thread. The variables in it were removed or copied elsewhere, and the
-        // standard library has its own copy of each argument that was read.
+        // SAFETY: the kernel gave this memory to this process at its start, to be read and written,
+        // and it stays valid while the process lives. There is one thread. The variables in it were
+        // removed or copied elsewhere, and the standard library has its own copy of each argument
+        // that was read.
         let bytes = unsafe { std::slice::from_raw_parts_mut(range.start as *mut u8, range.len()) };
         for part in secret(bytes) {
             bytes.get_mut(part).into_iter().for_each(|part| part.fill(0));
@@ -282,7 +295,8 @@ mod linux {
         strings(bytes).filter_map(of_secret).collect()
     }
 
-    /// The ranges of the values of arguments that hold a secret: after `--name=`, or the next argument.
+    /// The ranges of the values of arguments that hold a secret: after `--name=`, or the next
+    /// argument.
     pub(super) fn secret_arguments(bytes: &[u8]) -> Vec<Range<usize>> {
         let mut is_value = false;
         let mut found = Vec::new();

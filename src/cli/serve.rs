@@ -38,7 +38,8 @@ use crate::{jobs, telemetry};
 
 /// Database connections of a serving process: two flush inbound messages, the others serve the API.
 pub(super) const SERVE_CONNECTIONS: u32 = 8;
-/// Database connections of a worker: claims, settling, lease renewals, and one that listens to notifications.
+/// Database connections of a worker: claims, settling, lease renewals, and one that listens to
+/// notifications.
 pub(super) const WORK_CONNECTIONS: u32 = 12;
 
 /// The options of `textback serve`.
@@ -52,7 +53,8 @@ pub struct ServeOptions {
     pub carrier: CarrierSettings,
     #[command(flatten)]
     pub agents: AgentSettings,
-    /// Run workers in this process too. This takes fewer database statements per message than two processes
+    /// Run workers in this process too. This takes fewer database statements per message than two
+    /// processes
     #[arg(long, env = "TEXTBACK_WITH_WORKERS", value_parser = parse_switch, action = Set, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true")]
     pub with_workers: bool,
     #[command(flatten)]
@@ -73,7 +75,8 @@ pub struct WorkOptions {
     pub public_url: Option<url::Url>,
     #[command(flatten)]
     pub metrics: MetricsSettings,
-    /// Another address that serves /livez, /readyz and /metrics of this process. With it, TEXTBACK_METRICS_LISTEN has no default [default: none]
+    /// Another address that serves /livez, /readyz and /metrics of this process. With it,
+    /// TEXTBACK_METRICS_LISTEN has no default [default: none]
     #[arg(long, env = "TEXTBACK_WORK_LISTEN", value_parser = parse_address)]
     pub health_listen: Option<SocketAddr>,
 }
@@ -121,7 +124,7 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     key_rotation::re_encrypt_in_background(&storage, &key);
     spawn_notification_publisher(&storage);
     let signal = stop_signal();
-    tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "serving");
+    tracing::info!(address = %listening.address(), public_url = %app.public_base, with_workers, "server started");
 
     let stopped = CancellationToken::new();
     let observed = match worker_storage.as_ref().zip(workers.as_ref()) {
@@ -147,8 +150,8 @@ pub async fn serve(database: &DatabaseSettings, options: ServeOptions) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves until the signal and runs workers beside it. The workers stop last, because they run the turns that the last
-/// requests have started.
+/// Serves until the signal and runs workers beside it. The workers stop last, because they run the
+/// turns that the last requests have started.
 async fn serve_with_workers(
     serving: impl Future<Output = std::io::Result<()>>,
     storage: &Storage,
@@ -194,8 +197,13 @@ pub async fn work(database: &DatabaseSettings, options: WorkOptions) -> Done {
     let observed = Observed::working(&storage, &workers);
     let health = serve_metrics(health, (&storage, &key, &draining), observed, &stop);
     let signal = stop_signal();
-    tracing::info!(turn_slots = options.worker.turn_slots, delivery_slots = options.worker.delivery_slots, "working");
-    // The workers run on a thread of the runtime. On the main thread, each step of each turn would have to wake it.
+    tracing::info!(
+        turn_slots = options.worker.turn_slots,
+        delivery_slots = options.worker.delivery_slots,
+        "workers started"
+    );
+    // The workers run on a thread of the runtime. On the main thread, each step of each turn would
+    // have to wake it.
     let running = jobs::run(workers, async move {
         signal.await;
         draining.store(true, Ordering::Relaxed);
@@ -250,13 +258,14 @@ fn agent_runtime(agents: &AgentSettings) -> Result<AgentRuntime, Box<dyn std::er
     Ok(AgentRuntime { runners: Runners::new()?, caller: Caller::new(Networks::public_and(&agents.allow_hosts))? })
 }
 
-/// Checks the database when the process starts. It refuses a wrong secret key. Of everything else it logs a warning and
-/// the process starts, since the database, its schema and its rights may come later; `/readyz` reports it until then.
+/// Checks the database when the process starts. It refuses a wrong secret key. Of everything else
+/// it logs a warning and the process starts, since the database, its schema and its rights may come
+/// later; `/readyz` reports it until then.
 async fn check_database(storage: &Storage, key: &SecretKeys) -> Result<(), NotReady> {
     match health::check(storage, Some(key)).await {
         Ok(ready) => {
             if let Some(note) = ready.note() {
-                tracing::warn!("{note}");
+                tracing::warn!(error = %note, "the schema of the database was found newer than this binary");
             }
             warn_of_clocks(storage).await;
         }
@@ -265,7 +274,7 @@ async fn check_database(storage: &Storage, key: &SecretKeys) -> Result<(), NotRe
             if !matches!(not_ready, NotReady::Unreachable(_) | NotReady::Database(_) | NotReady::Unsuitable(_)) {
                 refuse_wrong_key(storage, key).await?;
             }
-            tracing::warn!(error = %not_ready, "started without being ready; it waits until this is repaired");
+            tracing::warn!(error = %not_ready, "the process started without being ready; it will serve when the error is repaired");
         }
     }
     Ok(())
@@ -279,7 +288,7 @@ async fn warn_of_clocks(storage: &Storage) {
     {
         tracing::warn!(
             seconds,
-            "the clocks of this machine and of the database are apart; synchronise them (chrony, ntpd), or agents may refuse signed calls as too old"
+            "the clocks of this machine and of the database were found apart; synchronise them (chrony, ntpd), or agents may refuse signed calls as too old"
         );
     }
 }
@@ -296,7 +305,7 @@ fn warn_of_local_url(public_base: &str, carrier: &CarrierSettings) {
     if !is_simulated && public_base.parse().is_ok_and(|url| is_local(&url)) {
         tracing::warn!(
             public_url = public_base,
-            "the carrier can't reach this address, so no text arrives; set TEXTBACK_PUBLIC_URL to the one that leads here from outside"
+            "the public address was found to be one that no carrier can reach, so no text will arrive; set TEXTBACK_PUBLIC_URL to the address of this server on the internet"
         );
     }
 }

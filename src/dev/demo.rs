@@ -1,4 +1,5 @@
-//! The demo project of `textback dev`, made through our own API like anybody's; it has no way of its own into the storage.
+//! The demo project of `textback dev`, made through our own API like anybody's; it has no way of
+//! its own into the storage.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,7 +60,8 @@ pub async fn project(storage: &Storage, folder: &Folder) -> Result<Demo, DemoErr
     Ok(Demo { project_id, api_key })
 }
 
-/// Gives the project an account at the simulated carrier, an agent, and a number. `api` calls our own API.
+/// Gives the project an account at the simulated carrier, an agent, and a number. `api` calls our
+/// own API.
 pub async fn furnish(
     api: impl AsyncFn(Operation<'_>, Option<Value>) -> Result<(u16, Value), String>,
     simulator: &Simulator,
@@ -92,7 +94,8 @@ pub async fn furnish(
             made.id
         }
     };
-    // The number keeps the agent that somebody gave it. It is attached at each start, because our address may have changed.
+    // The number keeps the agent that somebody gave it. It is attached at each start, because our
+    // address may have changed.
     let numbers: Numbers = serde_json::from_value(call(("GET", "numbers?limit=200"), None).await?).unwrap_or_default();
     let kept = numbers.items.into_iter().find(|number| number.number == NUMBER).map(|number| number.agent_id);
     let agent_id = kept.unwrap_or(agent_id);

@@ -1,4 +1,5 @@
-//! What `textback dev` brings along: a private PostgreSQL and a demo project; nothing here runs in production.
+//! What `textback dev` brings along: a private PostgreSQL and a demo project; nothing here runs in
+//! production.
 
 pub mod demo;
 pub mod folder;

@@ -1,4 +1,5 @@
-//! What a running `textback dev` tells other commands on this machine: where its API, its carrier and its database are.
+//! What a running `textback dev` tells other commands on this machine: where its API, its carrier
+//! and its database are.
 
 use std::path::Path;
 
@@ -17,7 +18,8 @@ pub struct RunningDev {
     pub carrier: String,
     /// The URL that the carrier calls, without a slash at the end.
     pub public_url: String,
-    /// The URL of its private database, which has no password. `None`: it uses the database of DATABASE_URL.
+    /// The URL of its private database, which has no password. `None`: it uses the database of
+    /// DATABASE_URL.
     pub database_url: Option<String>,
 }
 
@@ -29,7 +31,8 @@ impl RunningDev {
         Ok(Announced(folder.path().join(FILE)))
     }
 
-    /// The `textback dev` that runs with a data folder. A process that was killed may have left the file, but no lock.
+    /// The `textback dev` that runs with a data folder. A process that was killed may have left the
+    /// file, but no lock.
     pub fn find(data_dir: &Path) -> Option<Self> {
         if !folder::is_taken(data_dir) {
             return None;

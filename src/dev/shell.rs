@@ -5,7 +5,8 @@ use std::env;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-/// The command of this program: its name if a shell finds this very file by it, otherwise its whole path.
+/// The command of this program: its name if a shell finds this very file by it, otherwise its whole
+/// path.
 pub fn this_program() -> String {
     let program = env::current_exe().ok();
     let folders: Vec<PathBuf> = env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_default();
@@ -40,7 +41,8 @@ pub fn quoted(word: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
-/// The URL at which this machine reaches an address. One that listens on all interfaces is reached on loopback.
+/// The URL at which this machine reaches an address. One that listens on all interfaces is reached
+/// on loopback.
 pub fn url_of(address: SocketAddr) -> String {
     let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,4 +1,5 @@
-//! What an agent is: its kind, what its version runs, and what it does with a contact's first message.
+//! What an agent is: its kind, what its version runs, and what it does with a contact's first
+//! message.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +27,13 @@ words! {
     }
 }
 
-/// What a contact gets when the agent failed for good, unless the version says otherwise. It has only characters of GSM-7
-/// and fits one segment.
+/// What a contact gets when the agent failed for good, unless the version says otherwise. It has
+/// only characters of GSM-7 and fits one segment.
 pub const DEFAULT_ERROR_MESSAGE: &str = "Sorry, something went wrong on our side. Please try again in a few minutes.";
 
 words! {
-    /// What becomes of a contact's reaction to a message of ours, such as `Liked “See you at 5”`. Without it, `ignore`.
+    /// What becomes of a contact's reaction to a message of ours, such as `Liked “See you at 5”`.
+    /// Without it, `ignore`.
     pub enum Reactions {
         /// It is stored and shown, and the agent does not run.
         Ignore = "ignore",
@@ -40,12 +42,14 @@ words! {
     }
 }
 
-/// How many seconds the service of an `http` agent has for an answer, unless the version says otherwise.
+/// How many seconds the service of an `http` agent has for an answer, unless the version says
+/// otherwise.
 pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
 
 impl AgentKind {
-    /// How often an agent may fail before its turn is given up: a script with the waits between within about four
-    /// seconds, a service, which may be restarting, within about 15 seconds plus its time-outs.
+    /// How often an agent may fail before its turn is given up: a script with the waits between
+    /// within about four seconds, a service, which may be restarting, within about 15 seconds plus
+    /// its time-outs.
     pub const fn most_failures(self) -> i32 {
         match self {
             Self::Script => 3,
@@ -88,8 +92,9 @@ impl AgentSpec {
         }
     }
 
-    /// Whether the agent may look at earlier messages. Loading them costs more than the rest of a claim, so it is done
-    /// only for agents that may: services, and scripts that name the history or can reach any attribute.
+    /// Whether the agent may look at earlier messages. Loading them costs more than the rest of a
+    /// claim, so it is done only for agents that may: services, and scripts that name the history
+    /// or can reach any attribute.
     pub fn reads_history(&self) -> bool {
         match self {
             Self::Script { source } => ["history", "getattr"].iter().any(|name| source.contains(name)),
@@ -106,7 +111,8 @@ impl AgentSpec {
     }
 }
 
-/// A spec as the database and the API have it: its kind, and every field that a spec of some kind has.
+/// A spec as the database and the API have it: its kind, and every field that a spec of some kind
+/// has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecFields {
     pub kind: AgentKind,
@@ -184,8 +190,8 @@ pub struct AgentSettings {
     pub error_message: Option<String>,
 }
 
-/// What becomes of a session in which nobody sends a message. Read from the agent's current version, also for sessions
-/// that run on an older one.
+/// What becomes of a session in which nobody sends a message. Read from the agent's current
+/// version, also for sessions that run on an older one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InactivitySettings {
     /// After how many seconds without a message the contact is warned.

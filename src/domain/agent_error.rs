@@ -23,13 +23,14 @@ words! {
     }
 }
 
-/// The last error of an agent. It stays after the agent has succeeded again: the time tells how old it is.
+/// The last error of an agent. It stays after the agent has succeeded again: the time tells how old
+/// it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, poem_openapi::Object)]
 pub struct LastError {
     pub at: DateTime<Utc>,
     pub code: AgentErrorCode,
-    /// What went wrong, up to 500 bytes. What stands in quotation marks, and long numbers, are left out (`…`), because
-    /// they may be of a contact.
+    /// What went wrong, up to 500 bytes. What stands in quotation marks, and long numbers, are left
+    /// out (`…`), because they may be of a contact.
     pub message: String,
     /// The session whose turn failed.
     pub session_id: Uuid,
@@ -43,7 +44,8 @@ const MOST_BYTES: usize = 500;
 /// How many digits in a row may be a phone number. The shortest of E.164 in use have seven.
 const LEAST_DIGITS: usize = 7;
 
-/// Names that stay, although they stand in quotation marks: the keys of an answer, which are no contact's.
+/// Names that stay, although they stand in quotation marks: the keys of an answer, which are no
+/// contact's.
 const KEYS_OF_AN_ANSWER: [&str; 4] = ["\"utterance\"", "\"messages\"", "\"state\"", "\"hangup\""];
 
 /// The words of an error that operators are shown: bounded, and without what may be of a contact.
@@ -85,8 +87,8 @@ fn quoted(text: &str, closing: char) -> usize {
     text.len()
 }
 
-/// Where a number ends that a text begins with, and how many digits of a phone number it has: an IP address has none. Up to
-/// two characters may part its groups.
+/// Where a number ends that a text begins with, and how many digits of a phone number it has: an IP
+/// address has none. Up to two characters may part its groups.
 fn number(text: &str) -> (usize, usize) {
     if let Some(end) = ip_address(text) {
         return (end, 0);

@@ -1,8 +1,9 @@
-//! Limits input from outside: JSON numbers, depth and size, and the length of texts that are stored or logged.
+//! Limits input from outside: JSON numbers, depth and size, and the length of texts that are stored
+//! or logged.
 //!
-//! serde_json keeps all digits of a number (starlark enables `arbitrary_precision`). PostgreSQL's jsonb stores
-//! `1e99999` in twelve bytes and prints it with 100,000 digits. So numbers become i64, u64 or finite f64, and sizes are
-//! measured as PostgreSQL prints the value.
+//! serde_json keeps all digits of a number (starlark enables `arbitrary_precision`). PostgreSQL's
+//! jsonb stores `1e99999` in twelve bytes and prints it with 100,000 digits. So numbers become i64,
+//! u64 or finite f64, and sizes are measured as PostgreSQL prints the value.
 //!
 //! docs/decisions/022-bounds-of-values.md has the reasons.
 
@@ -11,7 +12,8 @@ use std::fmt::{self, Write};
 
 use serde_json::{Map, Number, Value};
 
-/// Most bytes of a session's state as PostgreSQL prints it. The domain `session_state` has the same limit.
+/// Most bytes of a session's state as PostgreSQL prints it. The domain `session_state` has the same
+/// limit.
 pub const STATE_BYTES: usize = 256 << 10;
 /// Most bytes of a template's variables. The rendered text has at most 1,600 characters.
 pub const VARIABLES_BYTES: usize = 64 << 10;
@@ -21,7 +23,8 @@ pub const ERROR_BYTES: usize = 1 << 10;
 pub const LOG_LINE_BYTES: usize = 2 << 10;
 /// Most bytes that the agent may log in one turn.
 pub const TURN_LOG_BYTES: usize = 16 << 10;
-/// Most characters of the address of a file that comes or goes with a message. The table `attachment` has the same limit.
+/// Most characters of the address of a file that comes or goes with a message. The table
+/// `attachment` has the same limit.
 pub const MEDIA_URL_CHARS: usize = 4000;
 /// How deep values may be nested. PostgreSQL and serde_json accept more, but no state needs it.
 pub const DEPTH: usize = 64;
@@ -97,8 +100,9 @@ pub fn number(given: &Number) -> Result<Number, String> {
     }
 }
 
-/// Prepares an object for storage: each number gets its canonical form. The error names the fault and its path: a
-/// number, a NUL, a depth over [`DEPTH`], or a size over `most_bytes` as PostgreSQL prints it.
+/// Prepares an object for storage: each number gets its canonical form. The error names the fault
+/// and its path: a number, a NUL, a depth over [`DEPTH`], or a size over `most_bytes` as PostgreSQL
+/// prints it.
 pub fn object(fields: &mut Map<String, Value>, most_bytes: usize) -> Result<(), String> {
     for (key, value) in fields.iter_mut() {
         refuse_nul(key, "a key").and_then(|()| walk(value, 0)).map_err(|fault| fault.within_key(key))?;

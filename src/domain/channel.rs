@@ -15,8 +15,8 @@ pub struct Capabilities {
     pub consent_keywords: bool,
     /// Messages may have attachments.
     pub media: bool,
-    /// An outbound message leaves by a carrier, which reports on it: it has a delivery. Without, it is there as soon as it
-    /// is stored.
+    /// An outbound message leaves by a carrier, which reports on it: it has a delivery. Without, it
+    /// is there as soon as it is stored.
     pub delivery_reports: bool,
     /// A reply can be shown while the agent still writes it.
     pub streaming: bool,
@@ -49,8 +49,8 @@ impl Capabilities {
     }
 }
 
-/// A text as it leaves on a channel, and what it costs there. Every message that we say is made of one, so smart encoding
-/// applies to all of them.
+/// A text as it leaves on a channel, and what it costs there. Every message that we say is made of
+/// one, so smart encoding applies to all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundText<'a> {
     body: Cow<'a, str>,

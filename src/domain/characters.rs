@@ -1,7 +1,8 @@
 //! What people see of a text: which characters are invisible, and which belong together as one.
 //!
-//! The properties are those of the Unicode Character Database, by icu_properties. What belongs together is a grapheme
-//! cluster (<https://www.unicode.org/reports/tr29/>): a family of emoji, a flag, a letter with its accents.
+//! The properties are those of the Unicode Character Database, by icu_properties. What belongs
+//! together is a grapheme cluster (<https://www.unicode.org/reports/tr29/>): a family of emoji, a
+//! flag, a letter with its accents.
 
 use icu_properties::props::{
     DefaultIgnorableCodePoint, GeneralCategory, NoncharacterCodePoint, PrependedConcatenationMark, WhiteSpace,
@@ -34,8 +35,8 @@ pub fn is_space(character: char) -> bool {
     CodePointSetData::new::<WhiteSpace>().contains(character)
 }
 
-/// Whether a character prints nothing: white space, control characters, and all that only changes how others are shown,
-/// such as joiners, variation selectors, fillers and tags.
+/// Whether a character prints nothing: white space, control characters, and all that only changes
+/// how others are shown, such as joiners, variation selectors, fillers and tags.
 pub fn is_invisible(character: char) -> bool {
     if character.is_ascii() {
         return !character.is_ascii_graphic();
@@ -46,18 +47,21 @@ pub fn is_invisible(character: char) -> bool {
         || PRINTS_NOTHING.contains(&character)
         || match category(character) {
             GeneralCategory::Control => true,
-            // The signs before Arabic and Kaithi numbers are format characters that print something.
+            // The signs before Arabic and Kaithi numbers are format characters that print
+            // something.
             GeneralCategory::Format => !CodePointSetData::new::<PrependedConcatenationMark>().contains(character),
             _ => false,
         }
 }
 
-/// Whether nothing of a text is visible. The one rule for all texts and names that must not be blank.
+/// Whether nothing of a text is visible. The one rule for all texts and names that must not be
+/// blank.
 pub fn is_blank(text: &str) -> bool {
     text.chars().all(is_invisible)
 }
 
-/// The end of the last whole cluster of a text that ends at `at` or before. 0 if the first cluster ends after `at`.
+/// The end of the last whole cluster of a text that ends at `at` or before. 0 if the first cluster
+/// ends after `at`.
 pub fn cluster_end(text: &str, at: usize) -> usize {
     let mut cursor = GraphemeCursor::new(at, text.len(), true);
     match cursor.is_boundary(text, 0) {
@@ -200,7 +204,8 @@ mod tests {
         }
     }
 
-    /// A character that is visible by a list that is not the product's: letters and digits but the fillers, and emoji.
+    /// A character that is visible by a list that is not the product's: letters and digits but the
+    /// fillers, and emoji.
     fn visible() -> impl Strategy<Value = char> {
         let fillers =
             ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}', '\u{17b4}', '\u{17b5}', '\u{13441}', '\u{13442}'];

@@ -33,13 +33,14 @@ pub struct LastConsent {
     pub at: DateTime<Utc>,
 }
 
-/// Whether a statement of a contact that becomes known late is outdated, because a later one is recorded.
+/// Whether a statement of a contact that becomes known late is outdated, because a later one is
+/// recorded.
 pub fn is_outdated(said_at: DateTime<Utc>, last_at: DateTime<Utc>) -> bool {
     last_at > said_at
 }
 
-/// Whether an opt-out is recorded that a carrier tells of by refusing a message. It is not if it is known, or if the contact
-/// opted in after the carrier was called for that message.
+/// Whether an opt-out is recorded that a carrier tells of by refusing a message. It is not if it is
+/// known, or if the contact opted in after the carrier was called for that message.
 pub fn records_refusal(called_at: Option<DateTime<Utc>>, last: Option<LastConsent>) -> bool {
     match last {
         None => true,

@@ -56,7 +56,8 @@ words! {
 }
 
 words! {
-    /// What kind of failure kept a message from being delivered. Each carrier maps its own codes to these.
+    /// What kind of failure kept a message from being delivered. Each carrier maps its own codes to
+    /// these.
     pub enum DeliveryErrorClass {
         /// The contact wants no messages from this number.
         OptedOut = "opted_out",
@@ -68,7 +69,8 @@ words! {
         PermanentConfig = "permanent_config",
         /// The number lacks the registration that its country asks for.
         Unregistered = "unregistered",
-        /// The number is not in the pool through which it was to leave, or the pool is gone. It leaves from the number alone.
+        /// The number is not in the pool through which it was to leave, or the pool is gone. It
+        /// leaves from the number alone.
         NotInPool = "not_in_pool",
         /// The carrier refused the text itself.
         Content = "content",

@@ -2,7 +2,8 @@
 
 use super::delivery::{DeliveryErrorClass, DeliveryStatus};
 
-/// How many seconds an unknown delivery is left to the carrier's own report before it is looked for.
+/// How many seconds an unknown delivery is left to the carrier's own report before it is looked
+/// for.
 const SECONDS_FOR_A_REPORT: f64 = 3.0;
 
 /// Why a delivery did not go out, as far as it is known.
@@ -41,8 +42,8 @@ impl Outcome {
         }
     }
 
-    /// Whether the contact is locked first: where a delivery is planned again or tells of an opt-out. An opt-out
-    /// suppresses what is planned.
+    /// Whether the contact is locked first: where a delivery is planned again or tells of an
+    /// opt-out. An opt-out suppresses what is planned.
     pub fn locks_contact(&self) -> bool {
         match self {
             Self::Accepted { .. } | Self::Unknown(_) => false,
@@ -59,7 +60,8 @@ pub struct Store {
     /// In how many seconds there is work with it again, if there is.
     pub due_in_seconds: Option<f64>,
     pub effect: Effect,
-    /// Whether there may be work with deliveries now, even if no other delivery to the contact waits.
+    /// Whether there may be work with deliveries now, even if no other delivery to the contact
+    /// waits.
     pub has_work: bool,
 }
 
@@ -77,8 +79,8 @@ pub enum Effect {
     OptOut,
 }
 
-/// Decides about a delivery. The decision counts only if the delivery is still claimed: otherwise its lease was lost, or a
-/// status report was faster and stays.
+/// Decides about a delivery. The decision counts only if the delivery is still claimed: otherwise
+/// its lease was lost, or a status report was faster and stays.
 pub fn decide(outcome: &Outcome) -> Store {
     let (status, due_in_seconds, effect, has_work) = match outcome {
         Outcome::Accepted { .. } => (DeliveryStatus::Accepted, None, Effect::Nothing, false),
@@ -97,9 +99,10 @@ pub fn decide(outcome: &Outcome) -> Store {
     Store { status, due_in_seconds, effect, has_work }
 }
 
-/// What is stored instead of an outcome that the database will always refuse: the carrier's id of the message is another
-/// message's, or can't be stored. The carrier may have sent the message, so it is not sent again. `None`: the other
-/// outcomes have nothing of the carrier that a constraint could refuse.
+/// What is stored instead of an outcome that the database will always refuse: the carrier's id of
+/// the message is another message's, or can't be stored. The carrier may have sent the message, so
+/// it is not sent again. `None`: the other outcomes have nothing of the carrier that a constraint
+/// could refuse.
 pub fn instead_of(outcome: &Outcome) -> Option<Outcome> {
     match outcome {
         Outcome::Accepted { carrier_id } => Some(Outcome::Failed(Refusal {

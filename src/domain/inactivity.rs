@@ -1,4 +1,5 @@
-//! What becomes of a session in which nobody says anything: it is warned, it ends, or it is looked at again later.
+//! What becomes of a session in which nobody says anything: it is warned, it ends, or it is looked
+//! at again later.
 //!
 //! docs/decisions/032-inactivity-jobs.md has the reasons.
 
@@ -55,9 +56,10 @@ pub enum Decision {
 /// Below this time a job may be scheduled for a wait for our answer, which is longer.
 const SHORTEST_WAIT_FOR_AN_ANSWER: i32 = 60;
 
-/// Whether the inactivity job of a session may come too late after a new message, so it must be looked at. `before` and
-/// `current` are how long the session may be inactive, as it was computed with the last message and as it is now, in
-/// seconds. Any other job comes early enough: one that comes too early moves itself.
+/// Whether the inactivity job of a session may come too late after a new message, so it must be
+/// looked at. `before` and `current` are how long the session may be inactive, as it was computed
+/// with the last message and as it is now, in seconds. Any other job comes early enough: one that
+/// comes too early moves itself.
 pub const fn comes_too_late(before: i32, current: i32) -> bool {
     current < before || current < SHORTEST_WAIT_FOR_AN_ANSWER
 }
@@ -76,8 +78,8 @@ fn decide_open(facts: &Facts) -> Decision {
         return Decision::LookAgain { at: due_at };
     }
     if facts.owes_answer {
-        // The longer the contact has waited for us, the later the next look: a carrier that is away for hours must not
-        // cause a look at each of its sessions every second.
+        // The longer the contact has waited for us, the later the next look: a carrier that is away
+        // for hours must not cause a look at each of its sessions every second.
         let late = (facts.now - due_at).clamp(TimeDelta::seconds(1), TimeDelta::minutes(1));
         return Decision::LookAgain { at: facts.now + late };
     }
@@ -106,7 +108,8 @@ const fn may_arrive(status: DeliveryStatus) -> bool {
 fn decide_warned(facts: &Facts, warning: Warning) -> Decision {
     let was_warned = may_arrive(warning.status);
     let due_at = if was_warned {
-        // The grace period begins when the carrier accepts the warning. Until then it ends no earlier than this.
+        // The grace period begins when the carrier accepts the warning. Until then it ends no
+        // earlier than this.
         let due_at = warning.accepted_at.unwrap_or(facts.now) + facts.grace;
         if due_at > facts.now {
             return Decision::LookAgain { at: due_at };
@@ -116,17 +119,20 @@ fn decide_warned(facts: &Facts, warning: Warning) -> Decision {
         // A contact who was not warned gets no grace period.
         facts.now
     };
-    // A contact who was not warned is not told of the end. Quiet hours do not delay the end, only its message.
+    // A contact who was not warned is not told of the end. Quiet hours do not delay the end, only
+    // its message.
     Decision::End { due_at, says_closing: was_warned && facts.has_closing && facts.quiet_until.is_none() }
 }
 
-/// When the session is looked at again after its warning was planned: at once if the contact gets none.
+/// When the session is looked at again after its warning was planned: at once if the contact gets
+/// none.
 pub fn next_look(facts: &Facts, plan: &MessagePlan) -> DateTime<Utc> {
     if plan.status().is_none_or(may_arrive) { facts.now + facts.grace } else { facts.now }
 }
 
-/// The messages of a session that are no longer true, by how it stands: a warning unless the session is warned, and a
-/// closing message once another session followed. They are withdrawn where they still wait.
+/// The messages of a session that are no longer true, by how it stands: a warning unless the
+/// session is warned, and a closing message once another session followed. They are withdrawn where
+/// they still wait.
 pub const fn outdated_messages(status: SessionStatus, is_followed: bool) -> &'static [MessageKind] {
     match (status, is_followed) {
         (SessionStatus::Warned, false) => &[],

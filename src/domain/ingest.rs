@@ -1,4 +1,5 @@
-//! What an inbound message does: to which session it belongs, whether it is answered, and what else follows.
+//! What an inbound message does: to which session it belongs, whether it is answered, and what else
+//! follows.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -105,7 +106,8 @@ pub struct Store {
     pub kind: MessageKind,
     /// What follows.
     pub effect: Effect,
-    /// Our messages to the contact that are not sent if they still wait, because they are no longer true.
+    /// Our messages to the contact that are not sent if they still wait, because they are no longer
+    /// true.
     pub withdraws: &'static [MessageKind],
     /// Until when loop detection stops the contact's messages from now on.
     pub paused_until: Option<DateTime<Utc>>,
@@ -161,7 +163,8 @@ words! {
     }
 }
 
-/// What a consent keyword does. It does nothing if it came late, or if the carrier alone answers HELP.
+/// What a consent keyword does. It does nothing if it came late, or if the carrier alone answers
+/// HELP.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KeywordEffect {
     /// What is recorded of the contact's consent.
@@ -170,7 +173,8 @@ pub struct KeywordEffect {
     pub answer: Option<KeywordAnswer>,
 }
 
-/// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its address.
+/// Decides about one inbound message. `facts` is `None` when no endpoint of ours is attached at its
+/// address.
 pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     let facts = match (inbound.reject_reason, facts) {
         (Some(reason), _) => return Decision::Quarantine { reason },
@@ -206,8 +210,8 @@ pub fn decide(inbound: &Inbound, facts: Option<&Facts>) -> Decision {
     })
 }
 
-/// The messages that become untrue: a new session follows the one before, and an answered message opens its own session
-/// again.
+/// The messages that become untrue: a new session follows the one before, and an answered message
+/// opens its own session again.
 fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
     match (facts.session, effect) {
         (None, _) if facts.previous_session_id.is_some() => inactivity::outdated_messages(SessionStatus::Closed, true),
@@ -218,9 +222,10 @@ fn withdraws(facts: &Facts, effect: &Effect) -> &'static [MessageKind] {
     }
 }
 
-/// The keyword that a message is in its session. YES restores messages for a contact who opted out. From any other contact
-/// it is an ordinary answer. A form of HELP that only we know, and for which there is no answer, goes to the agent: otherwise
-/// nobody would answer it. Where all keywords are ours, there is one.
+/// The keyword that a message is in its session. YES restores messages for a contact who opted out.
+/// From any other contact it is an ordinary answer. A form of HELP that only we know, and for which
+/// there is no answer, goes to the agent: otherwise nobody would answer it. Where all keywords are
+/// ours, there is one.
 fn keyword(found: Option<KeywordMatch>, facts: &Facts) -> Option<KeywordMatch> {
     let found = found?;
     match (found.keyword, found.known_by) {

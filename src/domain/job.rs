@@ -3,7 +3,8 @@
 use super::words::words;
 
 words! {
-    /// The kind of a job. Its word stands in the database, in notifications between processes, in logs and in metrics.
+    /// The kind of a job. Its word stands in the database, in notifications between processes, in
+    /// logs and in metrics.
     pub enum JobKind {
         /// The agent answers the messages that wait in a session.
         Turn = "turn",
@@ -25,7 +26,8 @@ words! {
 }
 
 impl JobKind {
-    /// What becomes of rows of this kind that can't be claimed, as `sql/functions/set_aside/end_work.sql` does it.
+    /// What becomes of rows of this kind that can't be claimed, as
+    /// `sql/functions/set_aside/end_work.sql` does it.
     pub const fn set_aside_outcome(self) -> &'static str {
         match self {
             Self::Turn | Self::Inactivity => {

@@ -1,9 +1,11 @@
-//! Reads JSON that other programs wrote with small mistakes of encoding, which say nothing about what it means.
+//! Reads JSON that other programs wrote with small mistakes of encoding, which say nothing about
+//! what it means.
 
 use std::borrow::Cow;
 
-/// The text with each `\u` escape of half a character replaced by `\ufffd`. A program that cuts a text between the two
-/// halves (surrogates) of an emoji writes such an escape, and no parser here takes it.
+/// The text with each `\u` escape of half a character replaced by `\ufffd`. A program that cuts a
+/// text between the two halves (surrogates) of an emoji writes such an escape, and no parser here
+/// takes it.
 pub fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
     let (mut whole, mut taken, mut at) = (String::new(), 0, 0);

@@ -1,5 +1,5 @@
-//! Consent keywords: a text that is one word, or one of a few phrases, and nothing else. People type it with quotes,
-//! brackets, marks, emoji and invisible characters around it.
+//! Consent keywords: a text that is one word, or one of a few phrases, and nothing else. People
+//! type it with quotes, brackets, marks, emoji and invisible characters around it.
 
 use std::borrow::Cow;
 
@@ -11,10 +11,12 @@ use serde::Deserialize;
 use super::characters::{category, is_invisible, is_space};
 
 /// The words of opt-outs, as they are compared. Twilio's default words
-/// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>; REVOKE and OPTOUT since 29 April 2025,
-/// <https://www.twilio.com/docs/api/errors/30004>): the carrier acts on them whatever we do, so our record has to follow.
-/// The phrase "opt out" is named by 47 CFR 64.1200(a)(10), together with the words stop, quit, end, revoke, cancel and
-/// unsubscribe. "stop all" is how carriers' STOPALL is typed too.
+/// (<https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out>; REVOKE and OPTOUT since 29
+/// April 2025,
+/// <https://www.twilio.com/docs/api/errors/30004>): the carrier acts on them whatever we do, so
+/// our record has to follow. The phrase "opt out" is named by 47 CFR 64.1200(a)(10), together with
+/// the words stop, quit, end, revoke, cancel and unsubscribe. "stop all" is how carriers' STOPALL
+/// is typed too.
 const STOP: [&str; 10] =
     ["stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "opt out"];
 const START: [&str; 2] = ["start", "unstop"];
@@ -25,7 +27,8 @@ const YES: &str = "yes";
 const MOST_CHARACTERS: usize = 32;
 const MOST_WORDS: usize = 4;
 
-/// The most characters between the marks around a word, invisible ones included. What has more is not read.
+/// The most characters between the marks around a word, invisible ones included. What has more is
+/// not read.
 const MOST_READ: usize = 2 * MOST_CHARACTERS;
 
 /// How many words of its own a project may have for each purpose.
@@ -40,7 +43,8 @@ pub enum Keyword {
     Start,
     /// A question about the sender.
     Help,
-    /// Messages again, from a contact who has opted out. From any other contact it is an ordinary answer.
+    /// Messages again, from a contact who has opted out. From any other contact it is an ordinary
+    /// answer.
     Yes,
 }
 
@@ -49,7 +53,8 @@ pub enum Keyword {
 pub enum KnownBy {
     /// The carrier says that it took the text for this keyword. It has acted on it and answered it.
     CarrierReport,
-    /// The text is exactly a word of the carrier, which acts on it and answers it unless the number is set up otherwise.
+    /// The text is exactly a word of the carrier, which acts on it and answers it unless the number
+    /// is set up otherwise.
     CarrierDefault,
     /// Only textback takes it for a keyword.
     Us,
@@ -94,7 +99,8 @@ impl Keyword {
     }
 }
 
-/// Reads a text. A text that is too long for a keyword costs nothing but a look at the marks around it.
+/// Reads a text. A text that is too long for a keyword costs nothing but a look at the marks around
+/// it.
 pub fn read(body: &str) -> Reading {
     let Some(word) = compared(body) else { return Reading::Text };
     match Keyword::of_word(&word) {
@@ -108,8 +114,9 @@ pub fn read(body: &str) -> Reading {
     }
 }
 
-/// The text as words are compared: compatible characters (NFKC) in lower case, one blank between two words, and without
-/// invisible characters and the marks around it. `None`: nothing is left, or it is too long for a keyword.
+/// The text as words are compared: compatible characters (NFKC) in lower case, one blank between
+/// two words, and without invisible characters and the marks around it. `None`: nothing is left, or
+/// it is too long for a keyword.
 fn compared(text: &str) -> Option<Cow<'_, str>> {
     let core = text.trim_matches(|letter: char| letter.is_ascii() && is_mark(letter));
     if core.bytes().all(|byte| byte.is_ascii_lowercase()) {
@@ -129,7 +136,8 @@ fn compared(text: &str) -> Option<Cow<'_, str>> {
 fn folded(text: &str) -> String {
     let nfkc = ComposingNormalizerBorrowed::new_nfkc();
     let visible: String = text.chars().filter(|letter| is_space(*letter) || !is_invisible(*letter)).collect();
-    // By capitals first: ß is SS, and the dotless ı is I. What is left of İ is a dot, which is a mark of the i.
+    // By capitals first: ß is SS, and the dotless ı is I. What is left of İ is a dot, which is a
+    // mark of the i.
     let cased: String =
         nfkc.normalize(&visible).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     let mut letters = String::with_capacity(cased.len());
@@ -182,9 +190,10 @@ fn separates(letter: char) -> bool {
     }
 }
 
-/// Whether a character at the beginning or the end of a text does not count: blanks, quotes, brackets, punctuation, symbols
-/// and emoji. Who adds an emoji to STOP still says STOP: an opt-out that is missed can't be undone by the contact, and one
-/// that was not meant can, by START. `#stop` and `@stop` are other words.
+/// Whether a character at the beginning or the end of a text does not count: blanks, quotes,
+/// brackets, punctuation, symbols and emoji. Who adds an emoji to STOP still says STOP: an opt-out
+/// that is missed can't be undone by the contact, and one that was not meant can, by START. `#stop`
+/// and `@stop` are other words.
 fn is_mark(letter: char) -> bool {
     if letter.is_ascii() {
         return !letter.is_ascii_alphanumeric() && !matches!(letter, '#' | '@');

@@ -1,7 +1,8 @@
 //! The answers to consent keywords: which of them we send, and what they say.
 //!
-//! A carrier that acts on keywords answers them itself, and we add the project's answer to HELP. Where the carrier leaves them to
-//! us, as Twilio does at short codes, each keyword is answered, as carriers ask
+//! A carrier that acts on keywords answers them itself, and we add the project's answer to HELP.
+//! Where the carrier leaves them to us, as Twilio does at short codes, each keyword is answered, as
+//! carriers ask
 //! (<https://www.twilio.com/help/faq/short-codes/what-does-a-compliant-help-and-stop-message-look-like>).
 //!
 //! docs/decisions/024-consent.md has the reasons.
@@ -51,8 +52,9 @@ impl KeywordAnswer {
         }
     }
 
-    /// Whether it leaves although its contact has opted out: the confirmation of the opt-out, and the answer to HELP, which
-    /// everybody gets who asks. `answers_all`: see [`AnswerFacts`]; elsewhere the carrier would refuse them.
+    /// Whether it leaves although its contact has opted out: the confirmation of the opt-out, and
+    /// the answer to HELP, which everybody gets who asks. `answers_all`: see [`AnswerFacts`];
+    /// elsewhere the carrier would refuse them.
     pub const fn is_sent_despite_opt_out(self, answers_all: bool) -> bool {
         match self {
             Self::OptOut | Self::Help => answers_all,
@@ -83,13 +85,14 @@ impl AnswerFacts {
         self.has_help_answer() && self.may_send(KeywordAnswer::Help, false)
     }
 
-    /// Whether an opt-out or an opt-in is confirmed. `changes`: the contact wanted something else before.
+    /// Whether an opt-out or an opt-in is confirmed. `changes`: the contact wanted something else
+    /// before.
     pub fn confirms(&self, answer: KeywordAnswer, changes: bool) -> bool {
         self.answers_all && self.may_send(answer, changes)
     }
 
-    /// Two machines that answer each other stop here: the same answer comes once in a minute, unless the contact's mind has
-    /// changed since.
+    /// Two machines that answer each other stop here: the same answer comes once in a minute,
+    /// unless the contact's mind has changed since.
     fn may_send(&self, answer: KeywordAnswer, changes: bool) -> bool {
         self.in_last_minute.len() < MOST_IN_A_MINUTE && (changes || !self.in_last_minute.contains(&answer.kind()))
     }

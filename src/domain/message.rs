@@ -1,4 +1,5 @@
-//! What a message is: its direction, its kind, its attachments, how far it has come and why it got no answer.
+//! What a message is: its direction, its kind, its attachments, how far it has come and why it got
+//! no answer.
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -58,13 +59,15 @@ words! {
         OptedOut = "opted_out",
         /// The contact sent more messages in a minute than the project allows.
         ContactTooFast = "contact_too_fast",
-        /// The contact sent the same message too often in five minutes, and our answers to it repeated too.
+        /// The contact sent the same message too often in five minutes, and our answers to it
+        /// repeated too.
         Repeats = "repeats",
         /// The contact is paused after too many repeated messages.
         Paused = "paused",
         /// The project got more messages in a minute than it allows.
         ProjectTooFast = "project_too_fast",
-        /// It came from the number that it was sent to. An answer would come back as its next message.
+        /// It came from the number that it was sent to. An answer would come back as its next
+        /// message.
         ToIsFrom = "to_is_from",
         /// It came from another number of the project, whose agent would answer the answer.
         FromOwnNumber = "from_own_number",
@@ -88,8 +91,8 @@ words! {
 }
 
 impl Sender {
-    /// Why no turn answers what comes from a number of the project: the answer would be a message to the project again. Not
-    /// even a keyword is obeyed, since nobody gave a consent.
+    /// Why no turn answers what comes from a number of the project: the answer would be a message
+    /// to the project again. Not even a keyword is obeyed, since nobody gave a consent.
     pub const fn skip_reason(self) -> Option<SkipReason> {
         match self {
             Self::Contact => None,
@@ -108,7 +111,8 @@ words! {
         Handled = "handled",
         /// Inbound: it gets no answer.
         Skipped = "skipped",
-        /// Inbound: a rate limit or the loop detection stopped it, or it came from a number of the project.
+        /// Inbound: a rate limit or the loop detection stopped it, or it came from a number of the
+        /// project.
         Held = "held",
         /// Outbound: it waits for its time.
         Scheduled = "scheduled",

@@ -18,7 +18,8 @@ words! {
 const SHORTEST: Duration = Duration::from_secs(15);
 /// The longest, whatever counting costs.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many times as long as counting took nobody counts again, so that it costs the database 0.5 % of one core at most.
+/// How many times as long as counting took nobody counts again, so that it costs the database 0.5 %
+/// of one core at most.
 const TIMES: u32 = 200;
 
 /// How long after a sample the next one is due, by the time that counting took.

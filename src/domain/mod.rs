@@ -1,4 +1,5 @@
-//! The product's values and rules, as pure functions over plain facts: no database, no HTTP, no carrier.
+//! The product's values and rules, as pure functions over plain facts: no database, no HTTP, no
+//! carrier.
 
 pub mod agent;
 pub mod agent_error;

@@ -1,7 +1,7 @@
 //! What a name may hold: the one rule for the names of projects and agents.
 //!
-//! A name is shown on one line of the console, of a shell and of a log. A line end, or a character that turns the
-//! direction of writing, would make the rest of that line look like something else.
+//! A name is shown on one line of the console, of a shell and of a log. A line end, or a character
+//! that turns the direction of writing, would make the rest of that line look like something else.
 
 use icu_properties::CodePointSetData;
 use icu_properties::props::{BidiControl, GeneralCategory};

@@ -1,4 +1,5 @@
-//! What one of our numbers is: what it is wanted to be, what was observed at the carrier, and what follows.
+//! What one of our numbers is: what it is wanted to be, what was observed at the carrier, and what
+//! follows.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -93,7 +94,8 @@ words! {
     pub enum OnDetach {
         /// The account keeps it. Only our webhooks are removed.
         Keep = "keep",
-        /// The account gives it back for good. It costs nothing any more, and somebody else may get it.
+        /// The account gives it back for good. It costs nothing any more, and somebody else may get
+        /// it.
         Release = "release",
     }
 }
@@ -135,8 +137,8 @@ pub const fn send_policy(policy: RegistrationPolicy, registration: RegistrationS
     }
 }
 
-/// What becomes of messages that waited for the registration of their number. They wait on while it is only not found: it
-/// may be moving between messaging services.
+/// What becomes of messages that waited for the registration of their number. They wait on while it
+/// is only not found: it may be moving between messaging services.
 pub const fn plan_of_held(send_policy: SendPolicy, registration: RegistrationStatus) -> MessagePlan {
     match (send_policy, registration) {
         (SendPolicy::Open, _) => MessagePlan::Send,
@@ -145,7 +147,8 @@ pub const fn plan_of_held(send_policy: SendPolicy, registration: RegistrationSta
     }
 }
 
-/// Whether a carrier that blocks a message for a lack of registration tells something new of a number.
+/// Whether a carrier that blocks a message for a lack of registration tells something new of a
+/// number.
 pub const fn is_news_that_unregistered(known: RegistrationStatus) -> bool {
     match known {
         RegistrationStatus::Pending | RegistrationStatus::Rejected => false,
@@ -168,9 +171,9 @@ words! {
     }
 }
 
-/// Where numbers need a registration for A2P 10DLC (messages of businesses over ordinary numbers): in the United States
-/// and what belongs to them (support.twilio.com, article 14910496447771), and by the strict reading in Canada. What
-/// follows from it is the country's policy.
+/// Where numbers need a registration for A2P 10DLC (messages of businesses over ordinary numbers):
+/// in the United States and what belongs to them (support.twilio.com, article 14910496447771), and
+/// by the strict reading in Canada. What follows from it is the country's policy.
 const A2P_COUNTRIES: [&str; 6] = ["US", "CA", "PR", "VI", "GU", "AS"];
 
 /// Whether numbers of a country (ISO 3166-1 alpha-2) are registered for A2P 10DLC.
@@ -178,7 +181,8 @@ pub fn is_registered_for_a2p(country: &str) -> bool {
     A2P_COUNTRIES.contains(&country)
 }
 
-/// Whether a number is toll-free, by the codes of the North American plan (<https://www.nanpa.com/numbering/toll-free>).
+/// Whether a number is toll-free, by the codes of the North American plan
+/// (<https://www.nanpa.com/numbering/toll-free>).
 pub fn is_toll_free(number: &str) -> bool {
     ["800", "833", "844", "855", "866", "877", "888"]
         .iter()

@@ -1,4 +1,5 @@
-//! Checks whether a text is a phone number in E.164 or a short code, and derives a number's country from its digits.
+//! Checks whether a text is a phone number in E.164 or a short code, and derives a number's country
+//! from its digits.
 
 /// Whether a text is a plus and 7 to 15 digits that don't begin with 0 (ITU-T E.164).
 pub fn is_e164(text: &str) -> bool {
@@ -7,26 +8,27 @@ pub fn is_e164(text: &str) -> bool {
     })
 }
 
-/// Whether a text is 3 to 8 digits without a plus, as short codes have. Their digits say nothing about a country: each country
-/// gives out its own.
+/// Whether a text is 3 to 8 digits without a plus, as short codes have. Their digits say nothing
+/// about a country: each country gives out its own.
 pub fn is_short_code(text: &str) -> bool {
     (3..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether a text can be a number of the project: in E.164, or a short code. The constraint `number_is_e164_or_a_short_code` says
-/// the same.
+/// Whether a text can be a number of the project: in E.164, or a short code. The constraint
+/// `number_is_e164_or_a_short_code` says the same.
 pub fn is_e164_or_short_code(text: &str) -> bool {
     is_e164(text) || is_short_code(text)
 }
 
-/// Whether it can be answered: 3 to 15 digits, with a plus or without. Carriers pass on what the sender's network says, so a
-/// contact need not be in E.164.
+/// Whether it can be answered: 3 to 15 digits, with a plus or without. Carriers pass on what the
+/// sender's network says, so a contact need not be in E.164.
 pub fn is_dialable(text: &str) -> bool {
     let digits = text.strip_prefix('+').unwrap_or(text);
     (3..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The country of an E.164 number (ISO 3166-1 alpha-2), if its digits identify one. 25 countries share +1.
+/// The country of an E.164 number (ISO 3166-1 alpha-2), if its digits identify one. 25 countries
+/// share +1.
 pub fn country(number: &str) -> Option<String> {
     let number = phonenumber::parse(None, number).ok()?;
     let code = number.country().code();
@@ -45,9 +47,9 @@ pub const INTERNATIONAL: &str = "001";
 /// The toll-free areas of +1, which serve the United States and Canada.
 const TOLL_FREE: [&str; 7] = ["+1800", "+1833", "+1844", "+1855", "+1866", "+1877", "+1888"];
 
-/// The countries that an E.164 number may be in, to compare with a list of allowed countries. A number of +1 with an
-/// unassigned area code may be in either of the two large countries, because they open new areas every year. A number
-/// without a country is in the world, 001.
+/// The countries that an E.164 number may be in, to compare with a list of allowed countries. A
+/// number of +1 with an unassigned area code may be in either of the two large countries, because
+/// they open new areas every year. A number without a country is in the world, 001.
 pub fn countries(number: &str) -> Vec<String> {
     let is_toll_free = TOLL_FREE.iter().any(|area| number.starts_with(area));
     match country(number).filter(|_| !is_toll_free) {

@@ -1,4 +1,5 @@
-//! Which number of a pool sends a text. We choose it and not the carrier, so that the contact's reply surely joins the session.
+//! Which number of a pool sends a text. We choose it and not the carrier, so that the contact's
+//! reply surely joins the session.
 //!
 //! docs/decisions/033-pools.md has the reasons.
 
@@ -10,8 +11,8 @@ use super::phone_number::is_short_code;
 /// The longest name that a carrier takes for a sender, such as a company's.
 const LONGEST_NAME: usize = 11;
 
-/// Whether a sender can be the id of a pool: it begins with a letter, as no number does, and is longer than a name. Its carrier
-/// knows the form of its ids.
+/// Whether a sender can be the id of a pool: it begins with a letter, as no number does, and is
+/// longer than a name. Its carrier knows the form of its ids.
 pub fn may_be_id(sender: &str) -> bool {
     sender.starts_with(|first: char| first.is_ascii_alphabetic())
         && sender.len() > LONGEST_NAME
@@ -26,7 +27,8 @@ pub struct Member {
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,
     pub send_policy: SendPolicy,
-    /// Whether its texts come to us, as far as we know. Those of a number whose webhooks somebody changed go elsewhere.
+    /// Whether its texts come to us, as far as we know. Those of a number whose webhooks somebody
+    /// changed go elsewhere.
     pub receives: bool,
     /// The session with the contact that is not closed. Its id tells which of two is newer.
     pub session_id: Option<Uuid>,
@@ -40,8 +42,8 @@ pub struct Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub members: Vec<Member>,
-    /// Whether the newest thing that the contact said to any number of the pool about consent is an opt-out. It counts for the
-    /// whole pool, as it does at the carrier.
+    /// Whether the newest thing that the contact said to any number of the pool about consent is an
+    /// opt-out. It counts for the whole pool, as it does at the carrier.
     pub opted_out: bool,
 }
 
@@ -54,11 +56,12 @@ pub enum Choice<'a> {
     NoNumber,
 }
 
-/// Chooses the number of a pool that sends to a contact in a country: one that is not the contact itself and may send at all; the one
-/// of the contact's session; else the one that the contact had to do with last; else one that need not wait for its registration;
-/// else one that gets the contact's reply; else one of the contact's country; else one that is no short code, which reaches only the
-/// country of its lease. Among equals the contact and the number decide, so that contacts spread over the numbers, and each has the
-/// same one every time.
+/// Chooses the number of a pool that sends to a contact in a country: one that is not the contact
+/// itself and may send at all; the one of the contact's session; else the one that the contact had
+/// to do with last; else one that need not wait for its registration; else one that gets the
+/// contact's reply; else one of the contact's country; else one that is no short code, which
+/// reaches only the country of its lease. Among equals the contact and the number decide, so that
+/// contacts spread over the numbers, and each has the same one every time.
 pub fn choose<'a>(facts: &'a Facts, contact: &str, country: Option<&str>) -> Choice<'a> {
     if facts.members.is_empty() {
         return Choice::NoNumber;
@@ -83,8 +86,8 @@ pub fn choose<'a>(facts: &'a Facts, contact: &str, country: Option<&str>) -> Cho
     willing.max_by_key(|member| rank(member)).map_or(Choice::ContactOptedOut, Choice::Number)
 }
 
-/// The weight of a number for a contact: the same in each process and version, and as good as random. A number that comes or goes
-/// changes the choice of no contact but those that choose it.
+/// The weight of a number for a contact: the same in each process and version, and as good as
+/// random. A number that comes or goes changes the choice of no contact but those that choose it.
 fn weight(contact: &str, number: Uuid) -> u64 {
     // FNV-1a, and a multiplication that mixes its bits.
     let bytes = contact.bytes().chain(number.into_bytes());
@@ -143,10 +146,12 @@ mod tests {
             (vec![abroad(1), member(2)], Some(2)),
             (vec![in_session(1, 7), abroad(2)], Some(1)),
             (vec![Member { is_last: true, ..abroad(1) }, member(2)], Some(1)),
-            // A number that waits for its registration is worse than one that does not, unless the contact knows it.
+            // A number that waits for its registration is worse than one that does not, unless the
+            // contact knows it.
             (vec![held(member(1)), abroad(2)], Some(2)),
             (vec![held(last(1)), member(2)], Some(1)),
-            // So is one whose texts go elsewhere, and a short code, which may not reach the contact's country.
+            // So is one whose texts go elsewhere, and a short code, which may not reach the
+            // contact's country.
             (vec![elsewhere(member(1)), abroad(2)], Some(2)),
             (vec![elsewhere(member(1)), held(member(2))], Some(1)),
             (vec![elsewhere(last(1)), member(2)], Some(1)),

@@ -5,17 +5,19 @@ use super::message::RejectReason;
 use super::suggestion::nearest;
 use super::words::words;
 
-/// Why the state of a session is in quarantine. Its id follows the word: `session_unreadable: <id>`.
+/// Why the state of a session is in quarantine. Its id follows the word:
+/// `session_unreadable: <id>`.
 const SESSION_UNREADABLE: &str = "session_unreadable";
 
-/// What the reason begins with if the database refused a message without the name of a constraint. The code of its error
-/// follows.
+/// What the reason begins with if the database refused a message without the name of a constraint.
+/// The code of its error follows.
 const REFUSED_BY_THE_DATABASE: &str = "refused_by_the_database_";
 
 words! {
     /// What is kept in quarantine.
     pub enum QuarantineKind {
-        /// A message of a contact that fits no session. One that the carrier sends twice is kept once.
+        /// A message of a contact that fits no session. One that the carrier sends twice is kept
+        /// once.
         Inbound = "inbound",
         /// A status report that fits no delivery.
         Status = "status",
@@ -62,9 +64,10 @@ impl ReplayOutcome {
     }
 }
 
-/// Why the database will always refuse a message, from the code of its error: a value can't be stored (class 22), breaks a
-/// constraint (class 23), or exceeds an index's limit (class 54). The carrier would send such a message again and again. A row
-/// that another transaction wrote first (23505) is found by a retry.
+/// Why the database will always refuse a message, from the code of its error: a value can't be
+/// stored (class 22), breaks a constraint (class 23), or exceeds an index's limit (class 54). The
+/// carrier would send such a message again and again. A row that another transaction wrote first
+/// (23505) is found by a retry.
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub fn refusal(code: &str, constraint: Option<&str>) -> Option<String> {

@@ -5,7 +5,8 @@
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde::Deserialize;
 
-/// The hours of a project in which its contacts get no message that can wait. They may pass midnight.
+/// The hours of a project in which its contacts get no message that can wait. They may pass
+/// midnight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 pub struct QuietHours {
     /// When they begin.
@@ -29,20 +30,23 @@ impl Span {
     }
 }
 
-/// How far ahead an hour is looked for that is quiet in no zone. Days repeat, but for the two in a year that change the clocks.
+/// How far ahead an hour is looked for that is quiet in no zone. Days repeat, but for the two in a
+/// year that change the clocks.
 const HORIZON: TimeDelta = TimeDelta::hours(48);
 
 /// How far ahead an hour is looked for that is quiet in the fewest zones.
 const DAY: TimeDelta = TimeDelta::hours(24);
 
-/// When it is no longer quiet for a contact; `None` if it is not quiet now. `zones`: the quiet hours of each zone that the
-/// contact may be in, from before now until [`HORIZON`] ahead.
+/// When it is no longer quiet for a contact; `None` if it is not quiet now. `zones`: the quiet
+/// hours of each zone that the contact may be in, from before now until [`HORIZON`] ahead.
 ///
-/// It is quiet as long as it is in any zone. Zones that are far apart may leave no hour of a day, as those of Russia do with 14 quiet
-/// hours. Then the hour counts in which it is quiet in the fewest: nobody waits for ever.
+/// It is quiet as long as it is in any zone. Zones that are far apart may leave no hour of a day,
+/// as those of Russia do with 14 quiet hours. Then the hour counts in which it is quiet in the
+/// fewest: nobody waits for ever.
 pub fn quiet_until(now: DateTime<Utc>, zones: &[Vec<Span>]) -> Option<DateTime<Utc>> {
     let mut free = now;
-    // In a zone where it is quiet, it stays so until the span ends. So no instant before the last of these ends is free.
+    // In a zone where it is quiet, it stays so until the span ends. So no instant before the last
+    // of these ends is free.
     while let Some(end) = spans(zones).filter(|span| span.includes(free)).map(|span| span.until).max() {
         free = end;
         if free > now + HORIZON {
@@ -52,7 +56,8 @@ pub fn quiet_until(now: DateTime<Utc>, zones: &[Vec<Span>]) -> Option<DateTime<U
     (free > now).then_some(free)
 }
 
-/// The first instant of the day ahead at which it is quiet in the fewest zones; `None` if now is as good.
+/// The first instant of the day ahead at which it is quiet in the fewest zones; `None` if now is as
+/// good.
 fn least_quiet(now: DateTime<Utc>, zones: &[Vec<Span>]) -> Option<DateTime<Utc>> {
     let quiet_at = |at: DateTime<Utc>| zones.iter().filter(|zone| zone.iter().any(|span| span.includes(at))).count();
     // Their number only falls where a span ends.
@@ -75,7 +80,8 @@ mod tests {
         DateTime::from_timestamp(minutes * 60, 0).unwrap_or_default()
     }
 
-    /// The quiet hours of a zone that is `offset` minutes ahead of UTC, from the day before instant 0 until three days after it.
+    /// The quiet hours of a zone that is `offset` minutes ahead of UTC, from the day before instant
+    /// 0 until three days after it.
     fn zone(from: i64, until: i64, offset: i64) -> Vec<Span> {
         let length = (until - from).rem_euclid(1440);
         (-2..=3)
@@ -122,7 +128,8 @@ mod tests {
 
     #[test]
     fn zones_that_leave_no_hour_go_by_the_one_in_which_the_fewest_are_quiet() {
-        // From Kaliningrad to Kamchatka there is always some zone with a time between 18:00 and 09:00.
+        // From Kaliningrad to Kamchatka there is always some zone with a time between 18:00 and
+        // 09:00.
         let russia: Vec<Vec<Span>> = [2, 3, 5, 7, 12].map(|offset| zone(18 * 60, 9 * 60, offset * 60)).into();
         let chosen = quiet_until(at(20 * 60), &russia);
         assert_eq!(chosen, Some(at(31 * 60)), "09:00 in Kaliningrad, when it is quiet in Kamchatka alone");

@@ -1,11 +1,13 @@
 //! Limits on what one contact sends: messages in a minute, and loops.
 //!
-//! A loop is two machines that answer each other, and both sides of it repeat. A contact who answers `yes` to five questions
-//! repeats alone, so the contact is no machine as far as we can tell. Hence a message counts as a repetition only if the same
-//! text came before and we gave it the same answer before. Two answers that take turns count too, because some agents
-//! alternate. A person whom the agent told the same four times, and who says the same a fifth time, is stopped as well:
-//! the fifth answer would help no more than the first four. A machine with a counter in its text ("Ticket 123 received") never repeats itself
-//! to the letter; the limit per minute bounds how many answers it gets.
+//! A loop is two machines that answer each other, and both sides of it repeat. A contact who
+//! answers `yes` to five questions repeats alone, so the contact is no machine as far as we can
+//! tell. Hence a message counts as a repetition only if the same text came before and we gave it
+//! the same answer before. Two answers that take turns count too, because some agents alternate. A
+//! person whom the agent told the same four times, and who says the same a fifth time, is stopped
+//! as well: the fifth answer would help no more than the first four. A machine with a counter in
+//! its text ("Ticket 123 received") never repeats itself to the letter; the limit per minute bounds
+//! how many answers it gets.
 //!
 //! docs/decisions/030-limits.md has the reasons.
 
@@ -19,8 +21,8 @@ use super::message::SkipReason;
 /// How long a contact is paused whose messages look like a loop.
 pub const PAUSE: TimeDelta = TimeDelta::minutes(10);
 
-/// More messages than these in a minute stop a contact, even those that were not counted against its limit. It bounds
-/// what is read for each message.
+/// More messages than these in a minute stop a contact, even those that were not counted against
+/// its limit. It bounds what is read for each message.
 pub const MOST_IN_A_MINUTE: u32 = 1000;
 
 /// What a project allows. 0 turns a limit off.
@@ -28,16 +30,17 @@ pub const MOST_IN_A_MINUTE: u32 = 1000;
 pub struct ContactLimits {
     /// Messages of one contact in a minute.
     pub per_minute: u32,
-    /// The same message of one contact in five minutes, where our answers repeat too. At least 3: two equal answers are the
-    /// first sign that our side repeats.
+    /// The same message of one contact in five minutes, where our answers repeat too. At least 3:
+    /// two equal answers are the first sign that our side repeats.
     pub repeats_in_five_minutes: u32,
 }
 
 /// What a contact sent before a message, on the same endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RecentMessages {
-    /// How often we gave each of the two most frequent answers to messages with the same text in the last five minutes.
-    /// Zeros for a message without text, and where too few messages have its text.
+    /// How often we gave each of the two most frequent answers to messages with the same text in
+    /// the last five minutes. Zeros for a message without text, and where too few messages have its
+    /// text.
     pub same_answers: [u32; 2],
     /// Messages in the last minute.
     pub in_last_minute: u32,
@@ -70,7 +73,8 @@ pub fn skip_reason(
     (limits.per_minute > 0 && too_fast).then_some(SkipReason::ContactTooFast)
 }
 
-/// How many more messages of a batch each project may have answered. A project without a limit has no entry.
+/// How many more messages of a batch each project may have answered. A project without a limit has
+/// no entry.
 #[derive(Debug, Default)]
 pub struct ProjectAllowances {
     left: HashMap<Uuid, i32>,

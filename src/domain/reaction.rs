@@ -1,24 +1,28 @@
-//! Reactions that arrive as texts. A phone that reacts to an SMS sends a text such as `Liked “See you at 5”`: SMS knows no
-//! reactions. Such a text is a reaction only if it quotes one of our last messages to the contact, so that a person who
-//! writes `Liked “The Hobbit”` is not misread.
+//! Reactions that arrive as texts. A phone that reacts to an SMS sends a text such as
+//! `Liked “See you at 5”`: SMS knows no reactions. Such a text is a reaction only if it quotes one
+//! of our last messages to the contact, so that a person who writes `Liked “The Hobbit”` is not
+//! misread.
 //!
-//! Forms: iPhone's tapbacks (`Liked “…”`, `Removed a like from “…”`, `Laughed at an image`) and emojis
-//! (`Reacted 👍 to “…”`), Google Messages (`👍 to “…”`, `Removed 👍 from “…”`), and the same in other languages: there a text that
-//! is an emoji, few other words and a quotation of our whole message is one, and so are the verbs of [`VERBS`].
+//! Forms: iPhone's tapbacks (`Liked “…”`, `Removed a like from “…”`, `Laughed at an image`) and
+//! emojis (`Reacted 👍 to “…”`), Google Messages (`👍 to “…”`, `Removed 👍 from “…”`), and the same in
+//! other languages: there a text that is an emoji, few other words and a quotation of our whole
+//! message is one, and so are the verbs of [`VERBS`].
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::characters::{is_invisible, is_space};
 
-/// The most characters of a text outside its quotation. `Removed an exclamation mark from` has 32; a longer frame is a
-/// sentence of a person.
+/// The most characters of a text outside its quotation. `Removed an exclamation mark from` has 32;
+/// a longer frame is a sentence of a person.
 const MOST_FRAME_CHARS: usize = 48;
-/// The most bytes of a text that is looked at: a message of ours has 1,600 characters of up to four bytes, and a frame.
+/// The most bytes of a text that is looked at: a message of ours has 1,600 characters of up to four
+/// bytes, and a frame.
 const MOST_BYTES: usize = 8 << 10;
 /// The most bytes of an emoji. The longest in Unicode, two people with skin tones who kiss, has 35.
 const MOST_EMOJI_BYTES: usize = 40;
-/// How many characters a message of ours must have to be found behind words that the carrier put before it.
+/// How many characters a message of ours must have to be found behind words that the carrier put
+/// before it.
 const LEAST_SUFFIX_CHARS: usize = 10;
 
 /// A text that has the form of a reaction.
@@ -103,7 +107,8 @@ const VERBS: &[(&str, &str)] = &[
     ("vindt leuk", "👍"),
 ];
 
-/// Parts of the words with which phones of other languages tell that a reaction with an emoji was removed. In lower case.
+/// Parts of the words with which phones of other languages tell that a reaction with an emoji was
+/// removed. In lower case.
 const REMOVAL: &[&str] = &[
     "entfern",
     "retir",
@@ -169,7 +174,8 @@ pub fn parse(text: &str) -> Option<Candidate> {
     }
 }
 
-/// The reaction that a candidate is, if it is about one of our last messages, of which the newest comes first.
+/// The reaction that a candidate is, if it is about one of our last messages, of which the newest
+/// comes first.
 pub fn resolve(candidate: &Candidate, sent: &[SentMessage]) -> Option<Reaction> {
     let is_meant = |sent: &&SentMessage| match &candidate.about {
         About::Text(quoted) => is_quoted(quoted, &plain(&sent.body)),
@@ -180,8 +186,8 @@ pub fn resolve(candidate: &Candidate, sent: &[SentMessage]) -> Option<Reaction> 
     Some(Reaction { emoji: emoji.clone(), is_removed: *is_removed, message_id })
 }
 
-/// Whether a quotation is of a message: all of it, or its first words and an ellipsis. A carrier may have put words before
-/// the message.
+/// Whether a quotation is of a message: all of it, or its first words and an ellipsis. A carrier
+/// may have put words before the message.
 fn is_quoted(quoted: &str, body: &str) -> bool {
     if body.is_empty() {
         return false;
@@ -191,8 +197,8 @@ fn is_quoted(quoted: &str, body: &str) -> bool {
     is_all || cut.is_some_and(|cut| !cut.is_empty() && body.starts_with(cut))
 }
 
-/// A text without what phones and carriers change: invisible characters, the kind of quotation marks, and how many spaces
-/// stand between two words.
+/// A text without what phones and carriers change: invisible characters, the kind of quotation
+/// marks, and how many spaces stand between two words.
 fn plain(text: &str) -> String {
     // What joins the parts of an emoji stays: without it, the emoji is another one.
     let is_kept = |c: &char| is_space(*c) || is_part_of_emoji(*c) || !is_invisible(*c);

@@ -1,5 +1,6 @@
-//! The questions that dashboards and `textback report` ask of the views of the schema `reporting`. Each stands once, in a file of
-//! sql/reports: its title, what it answers, its chart, its columns with their units, and its statement.
+//! The questions that dashboards and `textback report` ask of the views of the schema `reporting`.
+//! Each stands once, in a file of sql/reports: its title, what it answers, its chart, its columns
+//! with their units, and its statement.
 
 pub mod dashboard;
 pub mod moment;
@@ -111,7 +112,8 @@ pub struct Report {
     pub answers: &'static str,
     pub chart: Chart,
     pub columns: Vec<Column>,
-    /// One statement, without a semicolon. Its parameters are the start of the time, its end, and the length of a bucket.
+    /// One statement, without a semicolon. Its parameters are the start of the time, its end, and
+    /// the length of a bucket.
     pub statement: &'static str,
 }
 
@@ -130,7 +132,8 @@ impl Report {
         Ok(Self { name, title, answers, chart, columns: columns.ok_or_else(|| wrong("columns"))?, statement })
     }
 
-    /// The statement with other expressions for the start of the time, its end, and the length of a bucket.
+    /// The statement with other expressions for the start of the time, its end, and the length of a
+    /// bucket.
     pub fn statement_with(&self, from: &str, to: &str, bucket: &str) -> String {
         self.statement.replace(FROM, from).replace(TO, to).replace(BUCKET, bucket)
     }
@@ -145,7 +148,8 @@ impl Report {
         self.statement.contains(BUCKET)
     }
 
-    /// Whether the answer reads whole tables, so that it is not asked on each refresh of a dashboard.
+    /// Whether the answer reads whole tables, so that it is not asked on each refresh of a
+    /// dashboard.
     pub fn is_heavy(&self) -> bool {
         self.statement.contains("reporting.invariants_v1")
     }

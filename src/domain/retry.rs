@@ -2,19 +2,20 @@
 //!
 //! docs/decisions/018-leases-and-attempts.md has the reasons.
 
-/// How often a message is offered to a carrier that certainly did not take it: with the waits between, for some twelve
-/// hours. An outage or a wrong credential is repaired by then, and a later reply helps nobody.
+/// How often a message is offered to a carrier that certainly did not take it: with the waits
+/// between, for some twelve hours. An outage or a wrong credential is repaired by then, and a later
+/// reply helps nobody.
 pub const MOST_OFFERS: i32 = 150;
 
 /// The longest wait between two offers, in seconds, if the carrier does not ask for a longer one.
 const LONGEST_BETWEEN_OFFERS: f64 = 300.0;
 
-/// How often a turn may be claimed before it has failed, because its message may end each worker. Workers also end for
-/// other reasons, so this is more than the attempts.
+/// How often a turn may be claimed before it has failed, because its message may end each worker.
+/// Workers also end for other reasons, so this is more than the attempts.
 const MOST_CLAIMS: i32 = 8;
 
-/// How often a turn may be interrupted before it is given up, within about four minutes. Its runner is ended each time,
-/// and its session waits.
+/// How often a turn may be interrupted before it is given up, within about four minutes. Its runner
+/// is ended each time, and its session waits.
 const MOST_INTERRUPTIONS: i32 = 8;
 
 /// How many seconds a turn waits after a failure of ours.
@@ -32,9 +33,9 @@ pub enum Retry {
     GiveUp,
 }
 
-/// What happens to a message that the carrier certainly did not take, after this many offers: another one after 1, 2, 4 …
-/// 300 seconds, or when the carrier says. `jitter` lengthens the wait by this part of it, so that messages that were
-/// refused together do not come back together.
+/// What happens to a message that the carrier certainly did not take, after this many offers:
+/// another one after 1, 2, 4 … 300 seconds, or when the carrier says. `jitter` lengthens the wait
+/// by this part of it, so that messages that were refused together do not come back together.
 pub fn of_delivery(offers: i32, retry_after_seconds: Option<f64>, jitter: f64) -> Retry {
     if offers >= MOST_OFFERS {
         return Retry::GiveUp;
@@ -50,8 +51,8 @@ pub enum FailedAttempt {
     Agent { most_failures: i32 },
     /// We did, or the database, and it does not count.
     Ours,
-    /// The process that ran the agent ended for an unknown reason, for the `count`th time. Interruptions are counted apart
-    /// from failures.
+    /// The process that ran the agent ended for an unknown reason, for the `count`th time.
+    /// Interruptions are counted apart from failures.
     Interrupted { count: i32 },
     /// The process is stopping. Another one runs the turn, and it does not count.
     Stopping,
@@ -62,7 +63,8 @@ pub const fn ends_workers(claims: i32) -> bool {
     claims > MOST_CLAIMS
 }
 
-/// What happens to a turn after an attempt that came to nothing, and this many earlier failures of the agent.
+/// What happens to a turn after an attempt that came to nothing, and this many earlier failures of
+/// the agent.
 pub fn of_turn(attempt: FailedAttempt, failures: i32) -> Retry {
     let failures = failures.saturating_add(1);
     let seconds = match attempt {

@@ -7,16 +7,20 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// The start of an hour in UTC.
 pub type Hour = DateTime<Utc>;
 
-/// How many hours one transaction counts at most. Most hours of an installation without messages cost a millisecond.
+/// How many hours one transaction counts at most. Most hours of an installation without messages
+/// cost a millisecond.
 pub const MOST_HOURS: i32 = 24;
-/// A portion that took less than this is followed by one with twice as many hours, and one that took four times as long by one with half.
+/// A portion that took less than this is followed by one with twice as many hours, and one that
+/// took four times as long by one with half.
 const QUICK: Duration = Duration::from_millis(250);
-/// How many hours are counted with the one that runs, until they are final: while an old transaction runs, they are not.
+/// How many hours are counted with the one that runs, until they are final: while an old
+/// transaction runs, they are not.
 const LIVE_HOURS: i64 = 3;
 /// The shortest and the longest time after which the hour that runs is counted again.
 const SHORTEST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// How many times as long as counting took it is not repeated, so that it costs the database 2 % of one core.
+/// How many times as long as counting took it is not repeated, so that it costs the database 2 % of
+/// one core.
 const TIMES: u32 = 50;
 
 /// How far the rollups have come: see the table `rollup_progress`.
@@ -24,7 +28,8 @@ const TIMES: u32 = 50;
 pub struct Progress {
     /// The database's time.
     pub now: DateTime<Utc>,
-    /// Hours before it have ended, with a time after their end in which transactions write that began before.
+    /// Hours before it have ended, with a time after their end in which transactions write that
+    /// began before.
     pub ended_before: Hour,
     pub settled_until: Option<Hour>,
     pub ended_until: Option<Hour>,
@@ -119,7 +124,8 @@ impl Step {
         }
     }
 
-    /// How far the rollups have come after this step. `found`: the hour of the oldest row, if [`Step::FindOldest`] found one.
+    /// How far the rollups have come after this step. `found`: the hour of the oldest row, if
+    /// [`Step::FindOldest`] found one.
     #[must_use]
     pub fn after(&self, before: &Progress, found: Option<Hour>) -> Progress {
         let mut after = before.clone();

@@ -1,13 +1,13 @@
-//! Counts the SMS segments of a text, and shortens or splits a text that is too long. A cut is never inside a grapheme
-//! cluster, unless that alone is too long.
+//! Counts the SMS segments of a text, and shortens or splits a text that is too long. A cut is
+//! never inside a grapheme cluster, unless that alone is too long.
 //!
 //! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1.
 
 use super::characters::{self, is_blank};
 use super::words::words;
 
-/// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in UTF-16 code units: its
-/// page says that emoji may count as more than one character.
+/// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in
+/// UTF-16 code units: its page says that emoji may count as more than one character.
 pub const MOST_UNITS: usize = 1600;
 
 /// The length of a text as the carrier counts it.
@@ -18,9 +18,11 @@ pub fn units(text: &str) -> usize {
 words! {
     /// The encoding of an SMS.
     pub enum Encoding {
-        /// GSM-7. A character has 7 bits, or 14 if it is of the extension. A segment has 160 characters.
+        /// GSM-7. A character has 7 bits, or 14 if it is of the extension. A segment has 160
+        /// characters.
         Gsm7 = "gsm7",
-        /// UCS-2. A character has 16 bits, or 32 if it is beyond the basic plane. A segment has 70 characters.
+        /// UCS-2. A character has 16 bits, or 32 if it is beyond the basic plane. A segment has 70
+        /// characters.
         Ucs2 = "ucs2",
     }
 }
@@ -43,8 +45,8 @@ pub fn encoding(text: &str) -> Encoding {
     if text.chars().all(|character| septets(character).is_some()) { Encoding::Gsm7 } else { Encoding::Ucs2 }
 }
 
-/// How many segments a text costs: one of 160 septets or 70 code units, else as many of 153 or 67 as it takes. A
-/// character is never split between two.
+/// How many segments a text costs: one of 160 septets or 70 code units, else as many of 153 or 67
+/// as it takes. A character is never split between two.
 pub fn segments(text: &str) -> usize {
     match encoding(text) {
         Encoding::Gsm7 => count(160, 153, text.chars().map(|character| septets(character).unwrap_or(1))),
@@ -52,7 +54,8 @@ pub fn segments(text: &str) -> usize {
     }
 }
 
-/// How many segments characters of these sizes fill: one of the size `one`, else as many of the size `many` as it takes.
+/// How many segments characters of these sizes fill: one of the size `one`, else as many of the
+/// size `many` as it takes.
 fn count(one: usize, many: usize, sizes: impl Iterator<Item = usize> + Clone) -> usize {
     if sizes.clone().sum::<usize>() <= one {
         return 1;
@@ -77,14 +80,16 @@ impl Segmentation {
     /// The encoding and the segments of a text.
     pub fn of(text: &str) -> Self {
         let encoding = encoding(text);
-        // No text so short takes more: a character of two septets has one byte at least, one of two code units has four.
+        // No text so short takes more: a character of two septets has one byte at least, one of two
+        // code units has four.
         let segments = if text.len() <= 70 { 1 } else { segments(text) };
         Self { encoding, segments: i32::try_from(segments).unwrap_or(i32::MAX) }
     }
 }
 
-/// Cuts a text into at most `most` parts that the carrier accepts, between words where possible. Returns the parts and
-/// the rest. Does not scan the rest, so a text of megabytes costs no more than its parts. What is blank is left out.
+/// Cuts a text into at most `most` parts that the carrier accepts, between words where possible.
+/// Returns the parts and the rest. Does not scan the rest, so a text of megabytes costs no more
+/// than its parts. What is blank is left out.
 pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
     let mut parts = Vec::new();
     let mut rest = text;
@@ -114,8 +119,9 @@ fn filled(text: &str) -> Option<String> {
     (!is_blank(text)).then(|| text.to_owned())
 }
 
-/// The end of the longest prefix of whole clusters that has at most `most` UTF-16 code units. A first cluster that is
-/// longer, such as a letter with a thousand accents, ends between two characters.
+/// The end of the longest prefix of whole clusters that has at most `most` UTF-16 code units. A
+/// first cluster that is longer, such as a letter with a thousand accents, ends between two
+/// characters.
 fn end_of(text: &str, most: usize) -> usize {
     // No character has more units than bytes.
     if text.len() <= most {
@@ -134,10 +140,11 @@ fn end_of(text: &str, most: usize) -> usize {
     text.len()
 }
 
-/// Cuts a text after a word and appends three dots, so that it costs at most `most_segments`. A text that fits stays as
-/// it is. Returns how many characters were cut.
+/// Cuts a text after a word and appends three dots, so that it costs at most `most_segments`. A
+/// text that fits stays as it is. Returns how many characters were cut.
 pub fn cut(text: String, most_segments: usize) -> (String, usize) {
-    // A segment has at most 160 characters, so characters beyond `most_segments` times 160 need no counting.
+    // A segment has at most 160 characters, so characters beyond `most_segments` times 160 need no
+    // counting.
     let within = text.char_indices().nth(most_segments * 160 + 1).map_or(text.len(), |(at, _)| at);
     if within == text.len() && segments(&text) <= most_segments {
         return (text, 0);
@@ -235,7 +242,8 @@ mod tests {
         "a",
     ];
 
-    /// Whether each of the pieces ends where a cluster of the text ends. White space and three dots do not count.
+    /// Whether each of the pieces ends where a cluster of the text ends. White space and three dots
+    /// do not count.
     fn keeps_clusters<'a>(text: &str, pieces: impl Iterator<Item = &'a str>) -> bool {
         let mut left = text.graphemes(true).filter(|cluster| !cluster.chars().all(characters::is_space));
         pieces
@@ -282,7 +290,8 @@ mod tests {
         assert_eq!(parts(&format!("one{}", " \u{200b}".repeat(3000)), 1).1, "", "nothing visible was cut");
     }
 
-    /// The count once more, from the bits of the standard: a header of 6 bytes leaves 134 of the 140 bytes of a segment.
+    /// The count once more, from the bits of the standard: a header of 6 bytes leaves 134 of the
+    /// 140 bytes of a segment.
     fn by_bits(text: &str) -> usize {
         const BASIC: &str = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà";
         const EXTENSION: &str = "\u{c}^{}\\[~]|€";

@@ -1,4 +1,5 @@
-//! What becomes of a text that the project sends: whether it may go, when, and what it does to the contact's session.
+//! What becomes of a text that the project sends: whether it may go, when, and what it does to the
+//! contact's session.
 //!
 //! docs/decisions/025-messages-of-the-project.md has the reasons.
 
@@ -15,7 +16,8 @@ use super::quiet_hours::QuietHours;
 use super::session::{OnActiveSession, SessionOrigin, SessionStatus};
 use super::words::words;
 
-/// An operator's scheduled message waits at most this long for a limit to admit it. Later it would mean something else.
+/// An operator's scheduled message waits at most this long for a limit to admit it. Later it would
+/// mean something else.
 const LONGEST_WAIT_FOR_A_LIMIT: TimeDelta = TimeDelta::seconds(3601);
 
 /// A text, as far as the decision needs it.
@@ -37,7 +39,8 @@ pub enum OnLandline {
     Refuse,
     /// It is sent, because the sender insists.
     Send,
-    /// It is refused if the carrier said so later than this. Who planned it at this time knew what was said before.
+    /// It is refused if the carrier said so later than this. Who planned it at this time knew what
+    /// was said before.
     RefuseSince(DateTime<Utc>),
 }
 
@@ -67,7 +70,8 @@ pub struct Facts {
     pub country_is_allowed: bool,
     /// The quiet hours of the project, if they delay this text.
     pub quiet_hours: Option<QuietHours>,
-    /// When the carrier called the contact a landline. `None`: never, or the contact has texted since.
+    /// When the carrier called the contact a landline. `None`: never, or the contact has texted
+    /// since.
     pub landline_since: Option<DateTime<Utc>>,
     /// The session that is not closed.
     pub session: Option<Session>,
@@ -99,7 +103,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Whether it has only keywords, or messages that get no answer: no conversation has begun in it.
+    /// Whether it has only keywords, or messages that get no answer: no conversation has begun in
+    /// it.
     fn is_idle(self) -> bool {
         let is_of_the_contact = match self.origin {
             SessionOrigin::Inbound => true,
@@ -212,8 +217,9 @@ pub enum Admission {
     Refuse { reason: Refusal, until: DateTime<Utc> },
 }
 
-/// Decides about a text that is to be sent and was counted if it must be. `limit`: the limit that stops it. Such a text is
-/// refused, where a message of a session is suppressed: whoever sends it is told, and it leaves the session as it is.
+/// Decides about a text that is to be sent and was counted if it must be. `limit`: the limit that
+/// stops it. Such a text is refused, where a message of a session is suppressed: whoever sends it
+/// is told, and it leaves the session as it is.
 pub fn admit(facts: &message_plan::Facts, limit: Option<LimitReached>) -> Admission {
     match message_plan::plan(facts, limit) {
         MessagePlan::Suppress(LimitReached { limit, until, .. }) => Admission::Refuse { reason: limit.into(), until },
@@ -221,7 +227,8 @@ pub fn admit(facts: &message_plan::Facts, limit: Option<LimitReached>) -> Admiss
     }
 }
 
-/// Until when a scheduled message waits that a limit refuses until `until`; `None` if it is refused.
+/// Until when a scheduled message waits that a limit refuses until `until`; `None` if it is
+/// refused.
 pub fn wait_for_limit(is_of_a_turn: bool, now: DateTime<Utc>, until: DateTime<Utc>) -> Option<DateTime<Utc>> {
     // An agent in a loop would fill the table of scheduled messages without end.
     (!is_of_a_turn && until < now + LONGEST_WAIT_FOR_A_LIMIT).then_some(until)

@@ -57,8 +57,8 @@ words! {
 words! {
     /// What a message that the project sends does to a session that is not closed.
     pub enum OnActiveSession {
-        /// That session ends silently, and a new one begins with this message. Messages that wait for an answer move
-        /// to it.
+        /// That session ends silently, and a new one begins with this message. Messages that wait
+        /// for an answer move to it.
         Supersede = "supersede",
         /// The message joins that session.
         Join = "join",

@@ -1,8 +1,11 @@
-//! Smart encoding: replaces characters that alone make a text UCS-2, which has 70 characters a segment, where GSM-7 has 160.
+//! Smart encoding: replaces characters that alone make a text UCS-2, which has 70 characters a
+//! segment, where GSM-7 has 160.
 //!
-//! What is replaced: Twilio's own list (<https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>), and by
-//! the properties of Unicode all spaces, dashes and invisible characters, and what is compatible with characters of GSM-7
-//! (NFKC), such as ½ and full-width letters. Letters with accents that GSM-7 lacks are never changed.
+//! What is replaced: Twilio's own list
+//! (<https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>), and by the
+//! properties of Unicode all spaces, dashes and invisible characters, and what is compatible with
+//! characters of GSM-7 (NFKC), such as ½ and full-width letters. Letters with accents that GSM-7
+//! lacks are never changed.
 
 use std::borrow::Cow;
 
@@ -13,8 +16,8 @@ use icu_properties::props::{Dash, GeneralCategory};
 use super::characters::{self, is_blank};
 use super::segments::{Encoding, MOST_UNITS, encoding, segments, septets, units};
 
-/// Replaces characters if that makes a text GSM-7. Otherwise the text stays as it is, because nothing would be saved: so an
-/// emoji keeps its joiners, and a script that needs them too.
+/// Replaces characters if that makes a text GSM-7. Otherwise the text stays as it is, because
+/// nothing would be saved: so an emoji keeps its joiners, and a script that needs them too.
 pub fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
     if encoding(&text) == Encoding::Gsm7 {
         return text;
@@ -32,8 +35,8 @@ pub fn plain(text: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-/// A text as it would be if all was replaced that can be, in small letters without accents. A carrier may replace some characters
-/// of a text; then both have the same core.
+/// A text as it would be if all was replaced that can be, in small letters without accents. A
+/// carrier may replace some characters of a text; then both have the same core.
 pub fn core(text: &str) -> String {
     let text = ComposingNormalizerBorrowed::new_nfc().normalize(text);
     let mut plain = String::with_capacity(text.len());
@@ -112,7 +115,8 @@ fn by_property(character: char) -> Option<&'static str> {
     }
 }
 
-/// The number in a circle, where NFKC does not tell it because the circle is black or double, or its letters have no serifs.
+/// The number in a circle, where NFKC does not tell it because the circle is black or double, or
+/// its letters have no serifs.
 fn circled_number(character: char) -> Option<String> {
     let number = |first: char, value: u32| u32::from(character) - u32::from(first) + value;
     Some(match character {
@@ -303,7 +307,8 @@ mod tests {
         assert_eq!(of(&longest), longest, "the carrier takes at most 1600 characters");
     }
 
-    /// The list at <https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>, by code points.
+    /// The list at <https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>, by
+    /// code points.
     #[test]
     fn every_character_of_the_carriers_own_list_is_replaced() {
         let quotes = "\u{ab}\u{bb}\u{201c}\u{201d}\u{2ba}\u{2ee}\u{201f}\u{275d}\u{275e}\u{301d}\u{301e}\u{ff02}\u{2018}\

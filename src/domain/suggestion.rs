@@ -1,10 +1,12 @@
 //! Finds the known name that a misspelt one stands for, for error messages.
 
-/// Longer names are compared with nothing, because the comparison takes the product of both lengths.
+/// Longer names are compared with nothing, because the comparison takes the product of both
+/// lengths.
 const LONGEST: usize = 64;
 
-/// The known name that is most like the given one, if it is like enough to be meant. Case, hyphens and underscores count
-/// as alike, and every third character may be wrong, missing, too many or exchanged with the next.
+/// The known name that is most like the given one, if it is like enough to be meant. Case, hyphens
+/// and underscores count as alike, and every third character may be wrong, missing, too many or
+/// exchanged with the next.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let alike = |name: &str| name.to_lowercase().replace('-', "_");
     let letters = given.chars().count();

@@ -1,4 +1,5 @@
-//! The time zones that a phone number may be in, by its digits. src/domain/time_zone/README.md describes the data.
+//! The time zones that a phone number may be in, by its digits. src/domain/time_zone/README.md
+//! describes the data.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -21,20 +22,22 @@ impl TimeZone {
         self.0
     }
 
-    /// The zone to go by where a database doesn't know this one, because it came later: by its older name, or by the zone that the place
-    /// left or whose clock it shares.
+    /// The zone to go by where a database doesn't know this one, because it came later: by its
+    /// older name, or by the zone that the place left or whose clock it shares.
     pub fn older(self) -> Option<Self> {
         LATER.iter().find(|(zone, ..)| *zone == self.0).map(|(_, older, _)| Self(older))
     }
 
-    /// The zone of a name in libphonenumber's data, which keeps some names that the IANA database has replaced. Some
-    /// systems install those in a package of its own (`tzdata-legacy` of Debian), so they are not asked of a database.
+    /// The zone of a name in libphonenumber's data, which keeps some names that the IANA database
+    /// has replaced. Some systems install those in a package of its own (`tzdata-legacy` of
+    /// Debian), so they are not asked of a database.
     fn named(name: &'static str) -> Self {
         Self(REPLACED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new))
     }
 }
 
-/// Zones that an old database may lack, what it may know in their stead, and the release of the IANA database that has them first.
+/// Zones that an old database may lack, what it may know in their stead, and the release of the
+/// IANA database that has them first.
 const LATER: [(&str, &str, &str); 6] = [
     ("America/Ciudad_Juarez", "America/Ojinaga", "2022g"),
     ("America/Coyhaique", "America/Punta_Arenas", "2025b"),
@@ -59,20 +62,22 @@ const REPLACED: [(&str, &str); 11] = [
     ("Pacific/Truk", "Pacific/Chuuk"),
 ];
 
-/// Calling codes whose mobile numbers have the area codes of landlines, so that they say as much of a place. The metadata
-/// shows the same of +1 and +52, whose mobile numbers can't be told from landlines.
+/// Calling codes whose mobile numbers have the area codes of landlines, so that they say as much of
+/// a place. The metadata shows the same of +1 and +52, whose mobile numbers can't be told from
+/// landlines.
 const MOBILE_NUMBERS_HAVE_AREA_CODES: [u16; 1] = [55];
 
 /// The calling code of the United States, Canada and 23 other countries.
 const NORTH_AMERICA: u16 = 1;
 
-/// The first digits of +1 that tell a place: the area code. Which exchange a number came from says less: nearly all of them are mobile
-/// or can be, and keep their number within the area.
+/// The first digits of +1 that tell a place: the area code. Which exchange a number came from says
+/// less: nearly all of them are mobile or can be, and keep their number within the area.
 const AREA_OF_NORTH_AMERICA: usize = 4;
 
 /// The data, by prefixes and by countries.
 struct Table {
-    /// The zones of numbers by their first digits without the plus. The longest prefix of a number counts.
+    /// The zones of numbers by their first digits without the plus. The longest prefix of a number
+    /// counts.
     prefixes: HashMap<&'static str, TimeZones>,
     /// The zones of each country, by ISO 3166-1 alpha-2.
     countries: HashMap<&'static str, TimeZones>,
@@ -82,8 +87,9 @@ struct Table {
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::read);
 
-/// All zones that a number may be in. A number that says nothing of a place, such as most mobile and all toll-free ones, may be
-/// in any zone of its countries; so may one that nobody has assigned. A number of no country goes by UTC.
+/// All zones that a number may be in. A number that says nothing of a place, such as most mobile
+/// and all toll-free ones, may be in any zone of its countries; so may one that nobody has
+/// assigned. A number of no country goes by UTC.
 pub fn zones(number: &str) -> TimeZones {
     number.strip_prefix('+').and_then(of_digits).unwrap_or_else(|| TimeZones::from([TimeZone::UTC]))
 }
@@ -107,7 +113,8 @@ fn of_digits(digits: &str) -> Option<TimeZones> {
         let tells = tells(country.descriptors(), code, national);
         match tells {
             Tells::Nothing => {}
-            // Of a place that is in another country of the code, the source has no row for this number.
+            // Of a place that is in another country of the code, the source has no row for this
+            // number.
             Tells::Area if area.is_some_and(|area| !area.is_disjoint(of_country)) => {}
             Tells::Area | Tells::Country => zones.extend(of_country),
         }
@@ -153,7 +160,8 @@ fn tells(country: &Descriptors, code: u16, national: &str) -> Tells {
     }
 }
 
-/// The calling code that digits begin with, and the digits after it. No code is the beginning of another one.
+/// The calling code that digits begin with, and the digits after it. No code is the beginning of
+/// another one.
 fn calling_code(digits: &str) -> Option<(u16, &str)> {
     let mut parts = (1..=3).filter_map(|length| digits.split_at_checked(length));
     parts.find_map(|(code, national)| {
@@ -183,7 +191,8 @@ impl Table {
         table
     }
 
-    /// Adds a row of libphonenumber's. What stands there at a calling code alone is old for some countries: countries.txt has it.
+    /// Adds a row of libphonenumber's. What stands there at a calling code alone is old for some
+    /// countries: countries.txt has it.
     fn add(&mut self, prefix: &'static str, zones: TimeZones) {
         if has_more_than_a_code(prefix) {
             self.prefixes.entry(prefix).or_default().extend(zones);

@@ -1,5 +1,6 @@
-//! Where the steps of a message's flow are in a trace. The ids of traces and spans are made of the ids of rows, so each
-//! process finds the span before its own without anything that is stored or handed on for it.
+//! Where the steps of a message's flow are in a trace. The ids of traces and spans are made of the
+//! ids of rows, so each process finds the span before its own without anything that is stored or
+//! handed on for it.
 
 use uuid::Uuid;
 
@@ -15,7 +16,8 @@ impl TraceContext {
         Self { trace_id: *trace.as_bytes(), span_id: span_id(row, step, attempt) }
     }
 
-    /// The webhook or another request that brought something, in a trace. `request` is an id of this request alone.
+    /// The webhook or another request that brought something, in a trace. `request` is an id of
+    /// this request alone.
     pub fn of_request(trace: Uuid, request: Uuid) -> Self {
         Self::of(trace, request, "request", 0)
     }
@@ -30,7 +32,8 @@ impl TraceContext {
         Self::of(message_id, message_id, "ingest", 0)
     }
 
-    /// An attempt of a turn. A turn has the id of the first message that it answers, so it is in the trace of that message.
+    /// An attempt of a turn. A turn has the id of the first message that it answers, so it is in
+    /// the trace of that message.
     pub fn of_turn(turn_id: Uuid, attempt: i32) -> Self {
         Self::of(turn_id, turn_id, "turn", attempt)
     }
@@ -45,7 +48,8 @@ impl TraceContext {
         Self::of(turn_id, turn_id, "settle", 0)
     }
 
-    /// The attempt of a delivery that the carrier accepted. Without a turn the delivery begins the trace of its message.
+    /// The attempt of a delivery that the carrier accepted. Without a turn the delivery begins the
+    /// trace of its message.
     pub fn of_accepted_delivery(message_id: Uuid, turn_id: Option<Uuid>) -> Self {
         Self::of(turn_id.unwrap_or(message_id), message_id, "delivery", 0)
     }

@@ -1,4 +1,5 @@
-//! What becomes of a turn: of its messages, of its session, and of what came in while its agent ran.
+//! What becomes of a turn: of its messages, of its session, and of what came in while its agent
+//! ran.
 
 use super::inactivity;
 use super::message_plan::{self, MessagePlan};
@@ -76,7 +77,8 @@ pub enum Decision {
 /// How a turn is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
-    /// What becomes of its messages, in order. With one or more, the session is open and active again.
+    /// What becomes of its messages, in order. With one or more, the session is open and active
+    /// again.
     pub messages: Vec<MessagePlan>,
     /// Whether the delivery of the first message is claimed for this process.
     pub claims_delivery: bool,
@@ -109,15 +111,16 @@ impl Facts {
     }
 }
 
-/// Decides about a turn. `facts` is `None` when it is not claimed any more under the token of the outcome. `limits` tells
-/// which messages, by their position, a limit stops.
+/// Decides about a turn. `facts` is `None` when it is not claimed any more under the token of the
+/// outcome. `limits` tells which messages, by their position, a limit stops.
 pub fn decide(outcome: Outcome, facts: Option<&Facts>, limits: &[(usize, LimitReached)]) -> Decision {
     let Some(facts) = facts else { return Decision::Stale };
     let limit_of = |position| limits.iter().find(|(of, _)| *of == position).map(|(_, limit)| *limit);
     let of_messages = facts.of_messages(outcome);
     let messages: Vec<MessagePlan> =
         (0..outcome.messages).map(|position| message_plan::plan(&of_messages, limit_of(position))).collect();
-    // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the turn.
+    // Messages leave in order, so nothing may wait before it. An opt-out would have deleted the
+    // turn.
     let claims_delivery =
         outcome.asks_for_delivery && !facts.delivery_waits && messages.first() == Some(&MessagePlan::Send);
     let brings_inactivity_forward =

@@ -1,9 +1,10 @@
-//! What becomes of a delivery whose sending is unsure, by what the carrier's list of messages shows.
+//! What becomes of a delivery whose sending is unsure, by what the carrier's list of messages
+//! shows.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// With so many absences before, a delivery that is absent once more is given up. A message that the carrier loses each
-/// time must not hold up for ever what follows it.
+/// With so many absences before, a delivery that is absent once more is given up. A message that
+/// the carrier loses each time must not hold up for ever what follows it.
 pub const MOST_ABSENCES: u32 = 3;
 
 /// The longest time until the list is read again.

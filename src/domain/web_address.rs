@@ -2,8 +2,9 @@
 
 use super::characters::is_invisible;
 
-/// Whether an address is called as it is written. The standard of browsers (<https://url.spec.whatwg.org/#url-parsing>), which `Url`
-/// follows, repairs addresses: it removes blanks and line ends, turns `\` into `/`, and adds or removes slashes after the scheme.
+/// Whether an address is called as it is written. The standard of browsers
+/// (<https://url.spec.whatwg.org/#url-parsing>), which `Url` follows, repairs addresses: it removes
+/// blanks and line ends, turns `\` into `/`, and adds or removes slashes after the scheme.
 pub fn is_called_as_written(address: &str) -> bool {
     let after_scheme = address.split_once("://").map(|(_, after)| after);
     after_scheme.is_some_and(|after| !after.starts_with(['/', '\\']))

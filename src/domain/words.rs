@@ -22,9 +22,9 @@ impl fmt::Display for UnknownWord {
 
 impl std::error::Error for UnknownWord {}
 
-/// Declares an enum with one word for each variant. The word is the same in the database, in JSON, in the OpenAPI
-/// document and in logs. A word that no variant has is an error everywhere. The OpenAPI document has the enum's comment
-/// and the comment of each variant.
+/// Declares an enum with one word for each variant. The word is the same in the database, in JSON,
+/// in the OpenAPI document and in logs. A word that no variant has is an error everywhere. The
+/// OpenAPI document has the enum's comment and the comment of each variant.
 macro_rules! words {
     (
         $(#[doc = $doc:literal])+
@@ -84,8 +84,8 @@ macro_rules! words {
     };
 }
 
-/// Stores an enum as `text`, by its word. Not `derive(sqlx::Type)`: that looks the type up by its name once for each
-/// connection, and its error about an unknown word does not name the known ones.
+/// Stores an enum as `text`, by its word. Not `derive(sqlx::Type)`: that looks the type up by its
+/// name once for each connection, and its error about an unknown word does not name the known ones.
 macro_rules! database_text {
     ($name:ident) => {
         impl sqlx::Type<sqlx::Postgres> for $name {
@@ -125,8 +125,8 @@ macro_rules! database_text {
     };
 }
 
-/// Describes an enum in the OpenAPI document. Not `derive(poem_openapi::Enum)`: that leaves the comments of the variants
-/// out, and its error about an unknown word does not name the known ones.
+/// Describes an enum in the OpenAPI document. Not `derive(poem_openapi::Enum)`: that leaves the
+/// comments of the variants out, and its error about an unknown word does not name the known ones.
 macro_rules! openapi_enum {
     ($name:ident, $description:expr) => {
         impl poem_openapi::types::Type for $name {

@@ -1,5 +1,6 @@
-//! Logs each request when it is answered: those below `/v1` with the level info, all others with debug, because a webhook
-//! has lines of its own. `RUST_LOG=info,textback::http::access_log=off` leaves these lines out.
+//! Logs each request when it is answered: those below `/v1` with the level info, all others with
+//! debug, because a webhook has lines of its own. `RUST_LOG=info,textback::http::access_log=off`
+//! leaves these lines out.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ pub async fn log<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request)
     log_as(next, request, is_of_the_api).await
 }
 
-/// Logs a request to the simulated carrier with debug, whatever its path: Twilio's API has paths below `/v1` too.
+/// Logs a request to the simulated carrier with debug, whatever its path: Twilio's API has paths
+/// below `/v1` too.
 pub async fn log_of_carrier<E: Endpoint<Output = Response>>(next: Arc<E>, request: Request) -> poem::Result<Response> {
     log_as(next, request, false).await
 }
@@ -41,14 +43,15 @@ async fn log_as<E: Endpoint<Output = Response>>(
     let operation = response.data::<OperationId>().map(|id| id.0);
     let duration_seconds = began.elapsed().as_secs_f64();
     if is_of_the_api {
-        tracing::info!(method, path, operation, status, duration_seconds, "request answered");
+        tracing::info!(method, path, operation, status, duration_seconds, "a request was answered");
     } else {
-        tracing::debug!(method, path, operation, status, duration_seconds, "request answered");
+        tracing::debug!(method, path, operation, status, duration_seconds, "a request was answered");
     }
     Ok(response)
 }
 
-/// A path as the log may show it: without the key of a webhook, and without whole numbers. The query is never shown.
+/// A path as the log may show it: without the key of a webhook, and without whole numbers. The
+/// query is never shown.
 fn shown(path: &str) -> String {
     let of_webhook = path.starts_with("/webhooks/");
     let segments = path.split('/').enumerate().map(|(position, segment)| {

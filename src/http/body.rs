@@ -1,9 +1,10 @@
-//! Reads request bodies into memory, with limits on the size and time of each body and on the size of all bodies
-//! together.
+//! Reads request bodies into memory, with limits on the size and time of each body and on the size
+//! of all bodies together.
 //!
-//! Webhooks and all other requests have separate budgets, so neither can use up the other's. A project may hold as many
-//! bytes of a budget as are left free (a dynamic threshold, as in `jobs::runtime::fair_limiter`). So one project
-//! holds at most half of the budget, and a project that holds nothing can always read a body.
+//! Webhooks and all other requests have separate budgets, so neither can use up the other's. A
+//! project may hold as many bytes of a budget as are left free (a dynamic threshold, as in
+//! `jobs::runtime::fair_limiter`). So one project holds at most half of the budget, and a project
+//! that holds nothing can always read a body.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,8 @@ use crate::telemetry::metrics;
 
 /// How long a client may take to send a body. Ordinary clients send a megabyte faster.
 pub const READ_WITHIN: Duration = Duration::from_secs(10);
-/// The smallest limit for all bodies of a process. An agent of 1 MiB must fit into half of the budget of requests,
-/// which is half of the limit.
+/// The smallest limit for all bodies of a process. An agent of 1 MiB must fit into half of the
+/// budget of requests, which is half of the limit.
 pub const LEAST_MEGABYTES: u32 = 4;
 
 /// The budget of webhook bodies.
@@ -28,7 +29,8 @@ static WEBHOOKS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
 /// The budget of all other bodies.
 static REQUESTS: LazyLock<Budget> = LazyLock::new(|| Budget::of(32 << 20));
 
-/// Sets how many bytes of request bodies this process holds at a time: half for webhooks, half for all other requests.
+/// Sets how many bytes of request bodies this process holds at a time: half for webhooks, half for
+/// all other requests.
 pub fn limit_memory(bytes: usize) {
     for budget in [&WEBHOOKS, &REQUESTS] {
         budget.lock().most = bytes / 2;
@@ -174,7 +176,8 @@ fn too_large(most: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", format!("the body is over {most} bytes"))
 }
 
-/// The limit of routes without a limit of their own: the forms of the console, and requests to the simulated carrier.
+/// The limit of routes without a limit of their own: the forms of the console, and requests to the
+/// simulated carrier.
 const SHORT: usize = 256 * 1024;
 
 /// Reads the bodies of routes without a limit of their own, with limits on their size and time.

@@ -25,8 +25,8 @@ impl Default for FailedAttempts {
 }
 
 impl FailedAttempts {
-    /// Whether the address of a request has guessed too often. Then the console compares no password, and the API looks
-    /// its keys up one at a time.
+    /// Whether the address of a request has guessed too often. Then the console compares no
+    /// password, and the API looks its keys up one at a time.
     pub async fn are_too_many(&self, request: &Request) -> bool {
         self.are_too_many_from(address_of(request)).await
     }

@@ -1,10 +1,12 @@
-//! Reads headers without dropping any of them: one that is given twice or can't be read is refused by its name.
+//! Reads headers without dropping any of them: one that is given twice or can't be read is refused
+//! by its name.
 
 use poem::http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::http::problem::Problem;
 
-/// The value of a header, as text. None if the request does not have it. `shown` is its name in errors.
+/// The value of a header, as text. None if the request does not have it. `shown` is its name in
+/// errors.
 pub fn only<'h>(headers: &'h HeaderMap, name: &HeaderName, shown: &str) -> Result<Option<&'h str>, Problem> {
     once(headers, name, shown)?;
     let Some(value) = headers.get(name) else { return Ok(None) };

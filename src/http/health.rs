@@ -19,14 +19,16 @@ use crate::storage::{Storage, health};
 /// Set when the process is told to stop. It then finishes running requests and is no longer ready.
 pub type Draining = Arc<AtomicBool>;
 
-/// Adds `/livez` and `/readyz`. The process is ready only while its keys decrypt the stored secrets.
+/// Adds `/livez` and `/readyz`. The process is ready only while its keys decrypt the stored
+/// secrets.
 pub fn add_to(routes: Route, storage: Storage, keys: SecretKeys, draining: Draining) -> Route {
     let readiness = Readiness::new(storage, keys);
     routes.at("/livez", get(livez)).at("/readyz", get(readyz).data(readiness).data(draining))
 }
 
-/// The readiness check. One task at a time runs it, because anybody may call it and each check queries the database. A
-/// client that goes away does not end the check, so it can't start a second one.
+/// The readiness check. One task at a time runs it, because anybody may call it and each check
+/// queries the database. A client that goes away does not end the check, so it can't start a second
+/// one.
 #[derive(Clone)]
 pub struct Readiness {
     storage: Storage,
@@ -46,7 +48,7 @@ impl Readiness {
         let check = || async move {
             let checked = health::check(&storage, Some(&keys)).await;
             if checked.is_ok() && NOT_READY.ended("") {
-                tracing::info!("ready again");
+                tracing::info!("the process became ready again");
             }
             checked.map_err(|not_ready| problem_of(&not_ready))
         };
@@ -57,14 +59,15 @@ impl Readiness {
     }
 }
 
-/// The process runs. This does not query the database, because a restart would not repair the database.
+/// The process runs. This does not query the database, because a restart would not repair the
+/// database.
 #[handler]
 fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The process can serve: the database answers, has the right schema and can store messages, and the process is not
-/// stopping.
+/// The process can serve: the database answers, has the right schema and can store messages, and
+/// the process is not stopping.
 #[handler]
 async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
     if draining.load(Ordering::Relaxed) {
@@ -82,7 +85,7 @@ static NOT_READY: Repeating = Repeating::new();
 fn problem_of(not_ready: &NotReady) -> Problem {
     let text = not_ready.to_string();
     if let Some(times) = NOT_READY.observe("", &text) {
-        tracing::warn!(error = text, times, "not ready");
+        tracing::warn!(error = text, times, "the process was found not ready");
     }
     let code = match not_ready {
         NotReady::Database(_) | NotReady::Unreachable(_) => "database_unavailable",
@@ -95,7 +98,8 @@ fn problem_of(not_ready: &NotReady) -> Problem {
         NotReady::SecretKey(_) => "secret_key_wrong",
         NotReady::NotClaimable { .. } => "work_not_claimable",
     };
-    // Anybody may read the response: names of hosts, roles, projects and agents are only in the log.
+    // Anybody may read the response: names of hosts, roles, projects and agents are only in the
+    // log.
     let detail = match not_ready {
         NotReady::Database(_) => "the database does not answer; the log has the reason".to_owned(),
         NotReady::Unreachable(Unreachable { public, .. }) => {

@@ -1,9 +1,10 @@
-//! Listens on an address and serves HTTP, with limits on the number of connections and on their time.
+//! Listens on an address and serves HTTP, with limits on the number of connections and on their
+//! time.
 //!
-//! A connection costs a file descriptor and a buffer, so their number is limited. A client that sends nothing, sends
-//! half a header, or never reads its response is disconnected. At the limit, an idle connection is closed for a new
-//! one, so a client that opens many silent connections locks nobody out. HTTP/2 is spoken only if the operator enables
-//! it.
+//! A connection costs a file descriptor and a buffer, so their number is limited. A client that
+//! sends nothing, sends half a header, or never reads its response is disconnected. At the limit,
+//! an idle connection is closed for a new one, so a client that opens many silent connections locks
+//! nobody out. HTTP/2 is spoken only if the operator enables it.
 //!
 //! docs/decisions/041-client-limits.md has the reasons.
 
@@ -31,8 +32,8 @@ use crate::telemetry::metrics;
 
 /// How long requests that run may go on after the signal to stop.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many new connections may wait at the limit, for another one to close or for their 503. Further connections are closed without a
-/// response.
+/// How many new connections may wait at the limit, for another one to close or for their 503.
+/// Further connections are closed without a response.
 const WAITING: usize = 256;
 /// How long a new connection waits for the idle connection to close.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
@@ -84,7 +85,8 @@ pub struct AddressTaken {
 }
 
 impl Listening {
-    /// Binds an address; port 0 binds a free port. `setting` is the name of the setting, for the error.
+    /// Binds an address; port 0 binds a free port. `setting` is the name of the setting, for the
+    /// error.
     pub async fn at(address: SocketAddr, setting: &'static str) -> Result<Self, AddressTaken> {
         let in_use = |error| AddressTaken { address, setting, error };
         let listener = TcpListener::bind(address).await.map_err(in_use)?;
@@ -178,20 +180,20 @@ impl Listening {
 /// Accepts that fail. The next one follows after 100 ms.
 static NOT_ACCEPTED: Repeating = Repeating::new();
 
-/// Waits after a failed accept. A client that disconnected before it was accepted needs no pause. Without a free file
-/// descriptor, the next accept would fail at once too.
+/// Waits after a failed accept. A client that disconnected before it was accepted needs no pause.
+/// Without a free file descriptor, the next accept would fail at once too.
 async fn after_failed_accept(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
         if let Some(times) = NOT_ACCEPTED.observe("", &error.to_string()) {
-            tracing::error!(%error, times, "a connection can't be accepted; is the limit of open files (ulimit -n) too low?");
+            tracing::error!(%error, times, "a connection could not be accepted; check the limit of open files (ulimit -n)");
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Sends the 503, then reads what the client sent: closing a socket with unread bytes would reset the connection before
-/// the client reads the 503.
+/// Sends the 503, then reads what the client sent: closing a socket with unread bytes would reset
+/// the connection before the client reads the 503.
 async fn refuse(mut socket: TcpStream) -> std::io::Result<()> {
     socket.write_all(TOO_MANY).await?;
     socket.shutdown().await?;

@@ -1,5 +1,5 @@
-//! Serves `/metrics`, and keeps what it shows up to date. A request for it asks the database nothing, so scrapers can't
-//! load the database, and the page is there while the database is away.
+//! Serves `/metrics`, and keeps what it shows up to date. A request for it asks the database
+//! nothing, so scrapers can't load the database, and the page is there while the database is away.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,7 +124,7 @@ impl Observed {
                 match self.sample().await {
                     Err(error) if is_ready => {
                         if let Some(times) = NOT_SAMPLED.observe("", &error.to_string()) {
-                            tracing::warn!(%error, times, "the database can't be counted for the metrics");
+                            tracing::warn!(%error, times, "the gauges of the database could not be sampled");
                         }
                     }
                     // A process that is not ready has told why.
@@ -151,8 +151,8 @@ pub async fn only_upkeep(stop: CancellationToken) {
     stop.run_until_cancelled(keep_on).await;
 }
 
-/// Sets the gauges of a sample. False if it was not counted yet, or has words of a newer version that this one does not
-/// know.
+/// Sets the gauges of a sample. False if it was not counted yet, or has words of a newer version
+/// that this one does not know.
 fn show_sample(sample: &Sample) -> bool {
     let Some(counts) = sample.counts.as_ref().map(|counts| counts.0.clone()) else { return false };
     match sample.name {
@@ -162,7 +162,9 @@ fn show_sample(sample: &Sample) -> bool {
 }
 
 fn read<T: serde::de::DeserializeOwned>(counts: Value) -> Option<T> {
-    serde_json::from_value(counts).inspect_err(|error| tracing::debug!(%error, "a sample can't be read")).ok()
+    serde_json::from_value(counts)
+        .inspect_err(|error| tracing::debug!(%error, "a sample of the gauges could not be read"))
+        .ok()
 }
 
 fn show_queues(queues: &Queues) {

@@ -1,4 +1,5 @@
-//! Calls of the API that this process makes itself. They have no request id, and no line in the log of requests.
+//! Calls of the API that this process makes itself. They have no request id, and no line in the log
+//! of requests.
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::{HeaderValue, Method, Uri, header};
@@ -19,7 +20,8 @@ impl OwnCalls {
         Self { routes: router::for_own_calls(app).boxed(), key }
     }
 
-    /// Calls an operation by its method and its path below `/v1`. Returns the status and the answer, or why there is none.
+    /// Calls an operation by its method and its path below `/v1`. Returns the status and the
+    /// answer, or why there is none.
     pub async fn call(&self, (method, path): (&str, &str), body: Option<Value>) -> Result<(u16, Value), String> {
         let told = |error: &dyn std::fmt::Display| format!("{method} {path}: {error}");
         let address = format!("/v1/{path}").parse::<Uri>().map_err(|error| told(&error))?;

@@ -1,5 +1,5 @@
-//! Builds error responses: problem+json (RFC 9457) with a stable code. No response contains an error text of the
-//! database.
+//! Builds error responses: problem+json (RFC 9457) with a stable code. No response contains an
+//! error text of the database.
 
 use std::time::Duration;
 
@@ -116,12 +116,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
-    /// The database lacks the schema of this binary, or the role lacks a right (503): the operator must act, and the
-    /// request was right.
+    /// The database lacks the schema of this binary, or the role lacks a right (503): the operator
+    /// must act, and the request was right.
     fn of_the_schema(error: &sqlx::Error) -> Option<Self> {
         let lacks = database::what_is_missing(error)?;
         if let Some(times) = NO_SCHEMA.observe("", &error.to_string()) {
-            tracing::error!(%error, times, "requests fail because of the database's schema; /readyz says what to do");
+            tracing::error!(%error, times, "a request failed because of the database's schema; /readyz says what to do");
         }
         Some(match lacks {
             database::Missing::Schema => Self::new(
@@ -146,8 +146,8 @@ impl Problem {
         )
     }
 
-    /// The same problem as a response before the whole body was read. The connection can't be reused, so the response
-    /// closes it.
+    /// The same problem as a response before the whole body was read. The connection can't be
+    /// reused, so the response closes it.
     #[must_use]
     pub const fn before_the_body(mut self) -> Self {
         self.body_unread = true;
@@ -180,7 +180,7 @@ impl From<AccountError> for Problem {
             }
             // The error contains ids of keys, but no key.
             AccountError::Secret(error) => {
-                tracing::error!(%error, "a stored secret can't be decrypted");
+                tracing::error!(%error, "a stored secret could not be decrypted");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "secret_unreadable", error.to_string())
             }
         }
@@ -216,7 +216,7 @@ impl From<sqlx::Error> for Problem {
             }
             // The other errors of class 22: a number or a time outside the range of its column.
             sqlx::Error::Database(refused) if refused.code().is_some_and(|code| code.starts_with("22")) => {
-                tracing::warn!(error = %refused, "a value of a request can't be stored");
+                tracing::warn!(error = %refused, "a value of a request could not be stored");
                 Self::invalid("value_refused", "a value in the request is outside the range that can be stored")
             }
             // The names of our constraints are readable sentences.
@@ -252,7 +252,8 @@ impl ResponseError for Problem {
         });
         let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, CONTENT_TYPE);
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 6750, section 3: a wrong key is an invalid token; for a missing key the challenge has no error.
+            // RFC 6750, section 3: a wrong key is an invalid token; for a missing key the challenge
+            // has no error.
             let challenge = match self.code {
                 "api_key_invalid" => r#"Bearer realm="textback", error="invalid_token""#,
                 _ => r#"Bearer realm="textback""#,
@@ -316,7 +317,8 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::new(status, "content_type_unsupported", "send Content-Type: application/json")
         }
-        // These errors name types of Rust. `request_check` refuses first whatever they refuse, in words.
+        // These errors name types of Rust. `request_check` refuses first whatever they refuse, in
+        // words.
         _ if error.is::<ParseParamError>()
             || error.is::<ParsePathError>()
             || error.is::<ParseRequestPayloadError>() =>

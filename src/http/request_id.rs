@@ -40,7 +40,8 @@ pub fn of(request: &Request) -> Option<&str> {
     request.extensions().get::<RequestId>().and_then(|id| id.0.to_str().ok())
 }
 
-/// The id that a client or a proxy gave the request, if it is one of 1 to 128 visible ASCII characters.
+/// The id that a client or a proxy gave the request, if it is one of 1 to 128 visible ASCII
+/// characters.
 fn kept(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut given = headers.get_all(&REQUEST_ID).iter();
     let (Some(id), None) = (given.next(), given.next()) else { return None };

@@ -1,4 +1,5 @@
-//! Assembles the routes of each address, and wraps all of them in error responses and security headers.
+//! Assembles the routes of each address, and wraps all of them in error responses and security
+//! headers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,8 @@ pub fn routes(app: App) -> impl Endpoint<Output = Response> + 'static {
     edge(all(app))
 }
 
-/// The same routes for calls that this process makes itself: they have no request id, and no line in the log of requests.
+/// The same routes for calls that this process makes itself: they have no request id, and no line
+/// in the log of requests.
 pub fn for_own_calls(app: App) -> impl Endpoint<Output = Response> + 'static {
     all(app).around(answer_all)
 }
@@ -86,8 +88,8 @@ fn to_console() -> Response {
     StatusCode::SEE_OTHER.with_header(header::LOCATION, "/console").into_response()
 }
 
-/// Wraps all routes of an address: path checks, problem responses, security headers for browsers, request ids and log
-/// lines.
+/// Wraps all routes of an address: path checks, problem responses, security headers for browsers,
+/// request ids and log lines.
 pub fn edge<E: Endpoint<Output = Response> + 'static>(routes: E) -> impl Endpoint<Output = Response> + 'static {
     routes.around(answer_all).around(access_log::log).around(request_id::identify)
 }
@@ -109,7 +111,8 @@ pub fn health_routes(
     edge(metrics::add_to(health::add_to(Route::new(), storage, keys, draining), observed))
 }
 
-/// The longest path of any route. A name in a path has at most 100 characters, each of up to nine bytes when encoded.
+/// The longest path of any route. A name in a path has at most 100 characters, each of up to nine
+/// bytes when encoded.
 const LONGEST_PATH: usize = 1024;
 
 /// Turns poem's refusals into problem responses, and adds the security headers to every response.
@@ -127,7 +130,8 @@ async fn answer_all<E: Endpoint<Output = Response>>(next: Arc<E>, request: Reque
     answer_errors(next, request).await.map(with_security_headers)
 }
 
-/// Whether a path is short enough, valid UTF-8 and without NUL. PostgreSQL can't store any other text.
+/// Whether a path is short enough, valid UTF-8 and without NUL. PostgreSQL can't store any other
+/// text.
 fn is_valid_path(path: &str) -> bool {
     if path.len() > LONGEST_PATH {
         return false;
@@ -139,7 +143,8 @@ fn is_valid_path(path: &str) -> bool {
     decoded.is_ok_and(|decoded| !decoded.contains('\0'))
 }
 
-/// Adds the headers that the response does not set itself: no caching, no content sniffing, no framing, no referrer.
+/// Adds the headers that the response does not set itself: no caching, no content sniffing, no
+/// framing, no referrer.
 fn with_security_headers(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [

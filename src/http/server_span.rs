@@ -1,4 +1,5 @@
-//! The span of a request that is answered: what the spans of webhooks and of the API have in common.
+//! The span of a request that is answered: what the spans of webhooks and of the API have in
+//! common.
 
 use std::borrow::Cow;
 
@@ -17,7 +18,8 @@ pub struct ServerSpan {
 }
 
 impl ServerSpan {
-    /// Begins the span. `route`: the path with the names of its parameters; `None`: no operation has the path.
+    /// Begins the span. `route`: the path with the names of its parameters; `None`: no operation
+    /// has the path.
     pub fn begin(request: &Request, route: Option<&'static str>) -> Self {
         let method = request.method().clone();
         let name = || match route {
@@ -43,7 +45,8 @@ impl ServerSpan {
         }
     }
 
-    /// Ends the span of a request that was answered with a status. `failed`: the code of an error of ours.
+    /// Ends the span of a request that was answered with a status. `failed`: the code of an error
+    /// of ours.
     pub fn end(
         mut self,
         status: u16,

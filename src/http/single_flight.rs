@@ -1,4 +1,5 @@
-//! Runs one task for several callers that need the same result. The task runs to its end even if all callers go away.
+//! Runs one task for several callers that need the same result. The task runs to its end even if
+//! all callers go away.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! The webhooks that carriers call. Each request is verified, stored and acknowledged. It is acknowledged only after
-//! the commit.
+//! The webhooks that carriers call. Each request is verified, stored and acknowledged. It is
+//! acknowledged only after the commit.
 //!
 //! docs/decisions/043-webhooks-and-readiness.md has the reasons.
 
@@ -38,11 +38,12 @@ use span::WebhookSpan;
 
 /// The largest body. The carrier's own limit is 64 kB too.
 const MOST_BYTES: usize = 64 * 1024;
-/// The time within which every webhook is answered. The carrier stops waiting after 15 s. After a 503 it sends the
-/// webhook to the fallback address or again. A webhook without an answer may be lost.
+/// The time within which every webhook is answered. The carrier stops waiting after 15 s. After a
+/// 503 it sends the webhook to the fallback address or again. A webhook without an answer may be
+/// lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How long the carrier may take to send a body. The database then has at least as much time. A slow client gets an
-/// error of its own, which does not blame the database.
+/// How long the carrier may take to send a body. The database then has at least as much time. A
+/// slow client gets an error of its own, which does not blame the database.
 const BODY_WITHIN: Duration = Duration::from_secs(4);
 
 /// The state of the webhooks.
@@ -68,8 +69,8 @@ impl Webhooks {
     }
 }
 
-/// The routes below `/webhooks/{carrier}`. The carrier sends a message to the fallback address, with the same id, if
-/// the first address failed.
+/// The routes below `/webhooks/{carrier}`. The carrier sends a message to the fallback address,
+/// with the same id, if the first address failed.
 pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = Response> {
     Route::new()
         .at("/:key/messages", post(messages))
@@ -119,8 +120,8 @@ async fn check(
     verify(&webhooks, request, &key, body, Instant::now() + ANSWER_WITHIN).await.map(|_| StatusCode::NO_CONTENT)
 }
 
-/// Waits for the database until the carrier must get its answer. A running statement goes on, so a message may be
-/// stored after its 503. When the carrier sends it again, it is a duplicate.
+/// Waits for the database until the carrier must get its answer. A running statement goes on, so a
+/// message may be stored after its 503. When the carrier sends it again, it is a duplicate.
 async fn in_time<T, E: Into<Problem>>(
     deadline: Instant,
     answering: impl Future<Output = Result<T, E>>,
@@ -170,16 +171,16 @@ async fn ingest_message(
     match &outcome {
         ingest::IngestOutcome::Stored { session_id, message_id, turn_id } => {
             let turn_id = turn_id.map(display);
-            tracing::info!(%session_id, %message_id, turn_id, carrier_id, from, to, "message stored");
+            tracing::info!(%session_id, %message_id, turn_id, carrier_id, from, to, "a message was stored");
         }
         ingest::IngestOutcome::Skipped { session_id, message_id, reason } => {
-            tracing::info!(%session_id, %message_id, carrier_id, from, to, %reason, "message stored; no agent answers it");
+            tracing::info!(%session_id, %message_id, carrier_id, from, to, %reason, "a message was stored that no agent answers");
         }
         ingest::IngestOutcome::Duplicate { session_id, message_id } => {
-            tracing::info!(%session_id, %message_id, carrier_id, from, to, "message was stored before");
+            tracing::info!(%session_id, %message_id, carrier_id, from, to, "a message was stored before");
         }
         ingest::IngestOutcome::Quarantined { reason } => {
-            tracing::warn!(reason, carrier_id, from, to, "message fits no session; it is kept in quarantine");
+            tracing::warn!(reason, carrier_id, from, to, "a message that fits no session was put into quarantine");
         }
     }
     Ok(outcome.as_str())
@@ -211,7 +212,15 @@ async fn record(
             storage.notifier().notify(JobKind::Delivery);
             span.reported(&recorded, &report);
             let (turn_id, code) = (recorded.turn_id.map(display), report.error_code);
-            tracing::info!(session_id, message_id, turn_id, carrier_id, delivery_status, code, "delivery moved");
+            tracing::info!(
+                session_id,
+                message_id,
+                turn_id,
+                carrier_id,
+                delivery_status,
+                code,
+                "the status of a delivery changed"
+            );
             "moved"
         }
         ReportOutcome::Unchanged => {
@@ -222,14 +231,18 @@ async fn record(
                 turn_id,
                 carrier_id,
                 delivery_status,
-                "the delivery is further already"
+                "a status report was older than the status of its delivery"
             );
             "unchanged"
         }
         ReportOutcome::Unknown => {
             let reason = ReportRejectReason::DeliveryUnknown;
             quarantine_status(webhooks, verified, reason, Some(carrier_id)).await?;
-            tracing::warn!(carrier_id, delivery_status, "a status report fits no delivery; it is kept in quarantine");
+            tracing::warn!(
+                carrier_id,
+                delivery_status,
+                "a status report that fits no delivery was put into quarantine"
+            );
             "quarantined"
         }
     })
@@ -250,14 +263,15 @@ async fn quarantine_status(
     Ok(())
 }
 
-/// The id of our delivery that a report is about. It is in the query of the address that we gave the carrier.
+/// The id of our delivery that a report is about. It is in the query of the address that we gave
+/// the carrier.
 fn delivery_in(request: &Request) -> Option<Uuid> {
     let query = request.uri().query()?;
     let (_, id) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "delivery")?;
     let delivery_id = Uuid::parse_str(&id);
     if delivery_id.is_err() {
         // The report is used all the same: it names its message by the carrier's id too.
-        tracing::warn!("the address of a status report has a delivery that is no id of ours");
+        tracing::warn!("a status report named a delivery that is no id of textback's");
     }
     delivery_id.ok()
 }

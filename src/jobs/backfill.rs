@@ -1,5 +1,5 @@
-//! Backfills inbound messages whose webhook never came: reads them from the carrier's list and stores them like any
-//! other message.
+//! Backfills inbound messages whose webhook never came: reads them from the carrier's list and
+//! stores them like any other message.
 //!
 //! docs/decisions/034-backfill-and-quarantine.md has the reasons.
 
@@ -33,7 +33,8 @@ use crate::telemetry::metrics;
 /// How many numbers are backfilled at a time.
 const SLOTS: usize = 8;
 
-/// Lists are not in the order of arrival, so the messages shortly before the last known one are read again.
+/// Lists are not in the order of arrival, so the messages shortly before the last known one are
+/// read again.
 const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 
 /// How long a message may take to be stored. If it takes longer, a later backfill finds it.
@@ -64,7 +65,7 @@ impl InboundBackfill {
             Ok(None) => return,
             Err(error) => {
                 if let Some(times) = NOT_OPENED.observe("", &error.to_string()) {
-                    tracing::warn!(%error, times, "the carrier account can't be opened");
+                    tracing::warn!(%error, times, "the carrier account could not be opened");
                 }
                 return;
             }
@@ -78,7 +79,9 @@ impl InboundBackfill {
         self.carrier.record_read(claim.project_id, &listed);
         let listed = match listed {
             Ok(listed) => listed,
-            Err(error) => return tracing::warn!(%error, "inbound messages can't be listed; they are backfilled later"),
+            Err(error) => {
+                return tracing::warn!(%error, "inbound messages could not be listed; they will be backfilled later");
+            }
         };
         let mut newest = claim.backfilled_until;
         let ours = |message: &&ReceivedMessage| message.received_at.is_some_and(|at| at >= claim.attached_at);
@@ -92,7 +95,7 @@ impl InboundBackfill {
         let unrecorded = match database::with_timeout::<_, sqlx::Error, _>(reading).await {
             Ok(unrecorded) => unrecorded,
             Err(error) => {
-                return tracing::warn!(%error, "the recorded messages can't be read; the number is backfilled later");
+                return tracing::warn!(%error, "recorded messages could not be read; the number will be backfilled later");
             }
         };
         let mut behind = false;
@@ -100,11 +103,12 @@ impl InboundBackfill {
             if unrecorded.contains(&message.carrier_id)
                 && let Err(error) = self.store(&account, message).await
             {
-                // The others must not wait for it. The watermark stays before it, so that it is tried again.
+                // The others must not wait for it. The watermark stays before it, so that it is
+                // tried again.
                 tracing::warn!(
                     error,
                     carrier_id = message.carrier_id,
-                    "a message could not be backfilled; it is tried again later"
+                    "a message could not be backfilled; it will be tried again"
                 );
                 metrics::BACKFILLED.count(&["failed"]);
                 behind = true;
@@ -120,7 +124,7 @@ impl InboundBackfill {
             number::mark_backfilled(&mut connection, claim.id, newest).await
         };
         if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(marking).await {
-            tracing::warn!(%error, "the watermark of the backfill could not be written; the messages are read again");
+            tracing::warn!(%error, "the watermark of the backfill could not be written; its messages will be read again");
         }
     }
 
@@ -145,7 +149,8 @@ impl InboundBackfill {
         Ok(())
     }
 
-    /// The attachments of a message. When they are gone, or not for us, the message counts without them.
+    /// The attachments of a message. When they are gone, or not for us, the message counts without
+    /// them.
     async fn media_of(&self, account: &CarrierAccount, message: &ReceivedMessage) -> Result<Vec<InboundMedia>, String> {
         if !message.has_media {
             return Ok(Vec::new());

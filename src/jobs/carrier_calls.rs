@@ -17,7 +17,8 @@ pub(super) struct CarrierCalls {
     pub(super) carriers: Carriers,
     /// The circuits of calls that send.
     pub(super) sends: CircuitBreakers,
-    /// The circuits of calls that read. They go on while sending fails, because they tell what became of earlier sends.
+    /// The circuits of calls that read. They go on while sending fails, because they tell what
+    /// became of earlier sends.
     pub(super) reads: CircuitBreakers,
 }
 

@@ -1,5 +1,5 @@
-//! Sends deliveries. Each is committed as `sending`, sent to the carrier once, and settled by the answer. A delivery
-//! that the carrier may have accepted is not sent again here.
+//! Sends deliveries. Each is committed as `sending`, sent to the carrier once, and settled by the
+//! answer. A delivery that the carrier may have accepted is not sent again here.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,8 +74,9 @@ impl Deliveries {
     /// Calls the carrier, if the project has an account there.
     async fn call(&self, claim: &Claim, began: Instant) -> Outcome {
         match self.carrier.accounts.of_project(claim.project_id).await {
-            // The process may have been suspended since the claim, and another worker may be sending by now. Then the
-            // carrier is not called, and the settlement finds out who holds the delivery.
+            // The process may have been suspended since the claim, and another worker may be
+            // sending by now. Then the carrier is not called, and the settlement finds out who
+            // holds the delivery.
             _ if claim.asked_at.elapsed() > self.lease() / 2 => put_off(
                 claim.attempt,
                 None,
@@ -102,8 +103,9 @@ impl Deliveries {
         }
     }
 
-    /// The outcome of a message to a country that is not in the project's own list, which applies to every message. A
-    /// project without a list has its countries checked when messages are planned.
+    /// The outcome of a message to a country that is not in the project's own list, which applies
+    /// to every message. A project without a list has its countries checked when messages are
+    /// planned.
     async fn refuse_country(&self, claim: &Claim) -> Option<Outcome> {
         let reading = database::with_timeout(async {
             let mut connection = self.carrier.storage.connection().await?;
@@ -141,36 +143,36 @@ impl Deliveries {
         }
     }
 
-    /// Writes the outcome, and retries until the lease ends. If the outcome of an accepted message is lost, the message
-    /// must be searched for in the carrier's list.
+    /// Writes the outcome, and retries until the lease ends. If the outcome of an accepted message
+    /// is lost, the message must be searched for in the carrier's list.
     async fn settle(&self, claim: Claim, outcome: Outcome) {
         match &outcome {
-            Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted the text"),
+            Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted a text"),
             // The contact's own wish, and no fault of anybody.
             Outcome::Failed(refusal) if refusal.class == DeliveryErrorClass::OptedOut => {
                 tracing::info!(
                     code = refusal.code,
                     detail = refusal.detail,
-                    "the text is not delivered: its contact has opted out"
+                    "the carrier refused a text because its contact opted out"
                 );
             }
             Outcome::Failed(refusal) => tracing::error!(
                 code = refusal.code,
                 class = refusal.class.as_str(),
                 detail = refusal.detail,
-                "the text can't be delivered"
+                "the carrier refused a text for good"
             ),
             Outcome::Unknown(refusal) => tracing::error!(
                 code = refusal.code,
                 detail = refusal.detail,
-                "the carrier may have the text or not; it is not sent again blindly"
+                "the carrier's answer was lost; the delivery became unknown, and the text was not sent again"
             ),
             Outcome::PutOff { seconds, refusal } => tracing::warn!(
                 seconds,
                 code = refusal.code,
                 class = refusal.class.as_str(),
                 detail = refusal.detail,
-                "the carrier did not take the text; later"
+                "the carrier did not take a text; it will be sent again"
             ),
         }
         metrics::DELIVERIES.count(&[outcome.as_str()]);
@@ -224,8 +226,8 @@ fn count_settled(outcome: &Outcome, settled: Settled) {
     }
 }
 
-/// The retry-after of the carrier if the answer is a failure of the whole account. A refusal of one number is none,
-/// because the messages of the other numbers can be sent.
+/// The retry-after of the carrier if the answer is a failure of the whole account. A refusal of one
+/// number is none, because the messages of the other numbers can be sent.
 fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
     match sent {
         Sent::Accepted { .. } => None,

@@ -1,4 +1,5 @@
-//! Warns and ends inactive sessions when their job is due. The claim decides and commits; the job only reports.
+//! Warns and ends inactive sessions when their job is due. The claim decides and commits; the job
+//! only reports.
 
 use std::time::Duration;
 
@@ -78,16 +79,16 @@ impl Job for InactivityJobs {
         let span = tracing::info_span!("inactivity.decide", %project_id, %session_id);
         let _in_span = span.enter();
         if let Some(reason) = suppressed {
-            tracing::warn!(%reason, "a warning or a closing message is over a limit of its project and is not sent");
+            tracing::warn!(%reason, "a warning or closing message was over a limit of its project and was not sent");
             metrics::OUTBOUND_REFUSED.count(&[reason.as_str()]);
         }
         match outcome {
             InactivityOutcome::Warned => {
-                tracing::info!(late_seconds, "the session is inactive; a warning is planned")
+                tracing::info!(late_seconds, "the session was inactive; a warning was planned")
             }
-            InactivityOutcome::Ended => tracing::info!(late_seconds, "the session has timed out"),
+            InactivityOutcome::Ended => tracing::info!(late_seconds, "the session timed out"),
             InactivityOutcome::Moved => {
-                tracing::debug!("the session is not inactive; it is checked again later")
+                tracing::debug!("the session was active; it will be checked again")
             }
         }
         if outcome != InactivityOutcome::Moved {

@@ -1,5 +1,6 @@
-//! Stores inbound messages and runs their turns in this process, if it has a free slot. The statement that stores a
-//! message claims its turn: a claim of its own would cost a commit and a fifth of what PostgreSQL does for a message.
+//! Stores inbound messages and runs their turns in this process, if it has a free slot. The
+//! statement that stores a message claims its turn: a claim of its own would cost a commit and a
+//! fifth of what PostgreSQL does for a message.
 //!
 //! docs/decisions/014-eager-dispatch.md has the reasons.
 
@@ -30,8 +31,8 @@ pub struct Ingest {
 
 struct LocalTurns {
     queue: LocalQueue<Turns>,
-    /// By project and number, which agent ran the turn of the last message. It is a guess for the next message: a turn
-    /// of another agent is not claimed.
+    /// By project and number, which agent ran the turn of the last message. It is a guess for the
+    /// next message: a turn of another agent is not claimed.
     agents: Mutex<HashMap<Uuid, HashMap<String, Uuid>>>,
     tasks: TaskTracker,
 }
@@ -51,15 +52,16 @@ impl Ingest {
         Self { storage, local_turns: None }
     }
 
-    /// Stores messages in a process that runs turns. `tasks` are the tasks that end before the process does.
+    /// Stores messages in a process that runs turns. `tasks` are the tasks that end before the
+    /// process does.
     pub(super) fn with_turns(storage: Storage, queue: LocalQueue<Turns>, tasks: TaskTracker) -> Self {
         let local_turns = LocalTurns { queue, agents: Mutex::default(), tasks };
         Self { storage, local_turns: Some(Arc::new(local_turns)) }
     }
 
-    /// Stores a message, waiting until `deadline` at most. When this returns an outcome, it is committed. After a
-    /// time-out the message may still be committed a moment later. If the carrier sends it again, its id keeps it one
-    /// message.
+    /// Stores a message, waiting until `deadline` at most. When this returns an outcome, it is
+    /// committed. After a time-out the message may still be committed a moment later. If the
+    /// carrier sends it again, its id keeps it one message.
     pub async fn message(&self, message: InboundMessage, deadline: Instant) -> Result<IngestOutcome, NotIngested> {
         self.message_of(message, deadline, None).await
     }
@@ -93,14 +95,16 @@ impl Ingest {
     }
 }
 
-/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it was.
+/// Waits until a message is stored, until `deadline` at most, and records for `/readyz` whether it
+/// was.
 async fn wait(
     storage: &Storage,
     contact: ContactKey,
     deadline: Instant,
     storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
 ) -> Result<IngestOutcome, NotIngested> {
-    // A client that goes away drops this future, and nothing is counted, because that says nothing about the database.
+    // A client that goes away drops this future, and nothing is counted, because that says nothing
+    // about the database.
     match tokio::time::timeout_at(deadline.into(), storing).await {
         Ok(Ok(outcome)) => {
             storage.ingest_health().succeeded();
@@ -128,8 +132,8 @@ impl LocalTurns {
         Some(permit)
     }
 
-    /// Stores a message and runs its turn, if it was claimed. A task of its own does both, so that a request that is
-    /// cut off leaves no claimed turn behind.
+    /// Stores a message and runs its turn, if it was claimed. A task of its own does both, so that
+    /// a request that is cut off leaves no claimed turn behind.
     async fn store(
         self: Arc<Self>,
         storage: Storage,

@@ -56,8 +56,8 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// Declares the jobs of a process: a module, which gives its name to a field, the type of the job in it, and in
-/// parentheses the queues that its constructor takes, which stand before it.
+/// Declares the jobs of a process: a module, which gives its name to a field, the type of the job
+/// in it, and in parentheses the queues that its constructor takes, which stand before it.
 macro_rules! jobs {
     ($($name:ident: $job:ident($($queue:ident),*);)+) => {
         const _: () = assert!(
@@ -117,7 +117,8 @@ impl Workers {
     }
 }
 
-/// Runs the jobs of this process until `stop`. Then running jobs may end, and jobs that were not begun are given back.
+/// Runs the jobs of this process until `stop`. Then running jobs may end, and jobs that were not
+/// begun are given back.
 pub async fn run(workers: Workers, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeError> {
     let stopping = workers.stopping.clone();
     let runtime = workers.register(Runtime::new(workers.settings.poll_interval()));

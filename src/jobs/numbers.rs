@@ -1,5 +1,5 @@
-//! Reconciles numbers with the carrier when they are due: finishes what a crash interrupted, repairs drift and reads
-//! registrations.
+//! Reconciles numbers with the carrier when they are due: finishes what a crash interrupted,
+//! repairs drift and reads registrations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,8 +42,8 @@ impl Numbers {
         Self { carrier, reconciler }
     }
 
-    /// Reconciles the numbers that are due right after the last time, for tests. A step does it as if the last time was
-    /// long ago.
+    /// Reconciles the numbers that are due right after the last time, for tests. A step does it as
+    /// if the last time was long ago.
     pub async fn go_on(&self) -> Result<usize, sqlx::Error> {
         let claims = claim_at_once(self, SLOTS).await?;
         futures::future::join_all(claims.iter().map(|claim| self.reconcile(claim))).await;
@@ -60,16 +60,17 @@ impl Numbers {
             }
             Ok(None) => self.reconciler.put_off(claim).await,
             Err(error) => {
-                tracing::warn!(%error, "the carrier account can't be read; the number is reconciled later");
+                tracing::warn!(%error, "the carrier account could not be read; the number will be reconciled later");
                 self.reconciler.put_off(claim).await
             }
         };
         if let Err(error) = written {
-            tracing::warn!(%error, "what was observed of the number could not be written; it is reconciled again");
+            tracing::warn!(%error, "the state of the number could not be stored; the number will be reconciled again");
         }
     }
 
-    /// Writes decisions about messages that waited for a registration. A bound, so that claims are not put off for long.
+    /// Writes decisions about messages that waited for a registration. A bound, so that claims are
+    /// not put off for long.
     async fn release_held(&self) -> Result<(), sqlx::Error> {
         for _ in 0..PORTIONS {
             if !number::release_held(&self.carrier.storage).await? {
@@ -84,11 +85,13 @@ impl Numbers {
         match outcome {
             ReconcileOutcome::Reconciled => {}
             ReconcileOutcome::Interrupted(error) => {
-                tracing::warn!(%error, "the number could not be reconciled; it is tried again later");
+                tracing::warn!(%error, "the number could not be reconciled; it will be tried again");
                 self.carrier.record_read::<()>(project_id, &Err(error));
             }
-            ReconcileOutcome::Refused(refusal) => tracing::error!(error = %refusal, "the number can't serve us"),
-            ReconcileOutcome::LeaseLost => tracing::warn!("another worker has claimed the number"),
+            ReconcileOutcome::Refused(refusal) => {
+                tracing::error!(error = %refusal, "the carrier refused the settings of the number")
+            }
+            ReconcileOutcome::LeaseLost => tracing::warn!("another worker claimed the number first"),
         }
     }
 }
@@ -122,7 +125,7 @@ impl Job for Numbers {
         if let Err(error) = self.release_held().await
             && let Some(times) = NOT_RELEASED.observe("", &error.to_string())
         {
-            tracing::warn!(%error, times, "messages that waited for a registration could not be planned; this is tried again");
+            tracing::warn!(%error, times, "messages that waited for a registration could not be planned; they will be tried again");
         }
         number::claim_due(&self.carrier.storage, limits, LEASE_SECONDS).await
     }

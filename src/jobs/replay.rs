@@ -1,4 +1,5 @@
-//! Processes what is in quarantine again, as if it came now, for example after its number was attached.
+//! Processes what is in quarantine again, as if it came now, for example after its number was
+//! attached.
 //!
 //! docs/decisions/034-backfill-and-quarantine.md has the reasons.
 
@@ -65,8 +66,9 @@ pub enum ReplayError {
 }
 
 impl Replay<'_> {
-    /// Processes an item of a project. An item that was replayed before is left alone, and its outcome is told. Two replays
-    /// at the same time store one message, because it has one carrier id.
+    /// Processes an item of a project. An item that was replayed before is left alone, and its
+    /// outcome is told. Two replays at the same time store one message, because it has one carrier
+    /// id.
     pub async fn item(&self, project_id: Uuid, item: &WholeItem) -> Result<Replayed, ReplayError> {
         if let Some(outcome) = item.replay_outcome {
             return Ok(Replayed::done(outcome));
@@ -122,8 +124,8 @@ impl Replay<'_> {
     }
 }
 
-/// The message of an item, as its webhook or the backfill would bring it. It keeps the time at which it came, so that an old
-/// START does not undo a newer STOP.
+/// The message of an item, as its webhook or the backfill would bring it. It keeps the time at
+/// which it came, so that an old START does not undo a newer STOP.
 fn inbound(carrier: &dyn Carrier, account: &CarrierAccount, item: &WholeItem) -> InboundMessage {
     let (received, sent_at) = match Listing::of_kept(&item.form) {
         Some(Listing { message, media }) => {

@@ -1,4 +1,5 @@
-//! Counts by hour what happened, for the views of dashboards: docs/decisions/007-rollups.md. One process at a time does it.
+//! Counts by hour what happened, for the views of dashboards: docs/decisions/007-rollups.md. One
+//! process at a time does it.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::database;
 use crate::storage::rollup::{self, Wanted};
 
-/// After how long a run ends and the rollups are claimed again, so that a process that stops is not waited for.
+/// After how long a run ends and the rollups are claimed again, so that a process that stops is not
+/// waited for.
 const RUN: Duration = Duration::from_secs(10);
 /// For how long marked hours are counted in a run.
 const MARKED: Duration = Duration::from_millis(500);
@@ -49,9 +51,9 @@ impl Rollups {
     async fn count(&self, token: Uuid) {
         let run = match self.steps(token).await {
             Ok(Some(run)) => run,
-            Ok(None) => return tracing::warn!("another worker has claimed the rollups"),
+            Ok(None) => return tracing::warn!("another worker claimed the rollups first"),
             Err(error) => {
-                tracing::warn!(%error, "the rollups could not be counted; they are tried again later");
+                tracing::warn!(%error, "the rollups could not be counted; they will be tried again");
                 return self.finish(token, AFTER_FAILURE, &Run::default()).await;
             }
         };
@@ -64,7 +66,8 @@ impl Rollups {
         self.finish(token, due, &run).await;
     }
 
-    /// Counts what is due, the hour that runs first. Returns `None` if another worker has claimed the rollups meanwhile.
+    /// Counts what is due, the hour that runs first. Returns `None` if another worker has claimed
+    /// the rollups meanwhile.
     async fn steps(&self, token: Uuid) -> Result<Option<Run>, sqlx::Error> {
         let (mut run, mut hours, began) = (Run::default(), 1, Instant::now());
         while began.elapsed() < RUN && !self.stopping.is_cancelled() {
@@ -84,13 +87,13 @@ impl Rollups {
                 Step::Recount { .. } => run.marked += took,
                 Step::Settle { .. } => hours = next_width(hours, took),
                 Step::Backlog { since, until } => {
-                    tracing::debug!(%since, %until, "hours of before the installation were counted");
+                    tracing::debug!(%since, %until, "hours before the installation of the rollups were counted");
                     hours = next_width(hours, took);
                     // Half of one core is left to what contacts wait for.
                     self.stopping.run_until_cancelled(tokio::time::sleep(took)).await;
                 }
                 Step::GoBack { to } => {
-                    tracing::warn!(since = %to, "the clock of the database went back; hours from then on are counted again");
+                    tracing::warn!(since = %to, "the clock of the database went back; the hours after it were counted again");
                 }
                 Step::End { .. } | Step::Start { .. } | Step::FindOldest => {}
             }
@@ -105,7 +108,7 @@ impl Rollups {
             rollup::finish(&mut connection, token, due, live, marked).await
         };
         if let Err(error) = database::with_timeout::<_, sqlx::Error, _>(finishing).await {
-            tracing::warn!(%error, "the rollups could not be given back; their lease will end");
+            tracing::warn!(%error, "the lease of the rollups could not be given back; it will run out");
         }
     }
 }
@@ -147,7 +150,8 @@ impl Job for Rollups {
         self.count(token).await;
     }
 
-    /// Counts all that can be counted now, whether it is due or not, and returns how many steps that took.
+    /// Counts all that can be counted now, whether it is due or not, and returns how many steps
+    /// that took.
     async fn step(&self) -> Result<usize, sqlx::Error> {
         let (mut live, mut hours, mut steps) = (true, 1, 0);
         loop {

@@ -1,5 +1,5 @@
-//! Sends scheduled messages when they are due. The claim makes messages with deliveries of them and commits; the job only
-//! reports.
+//! Sends scheduled messages when they are due. The claim makes messages with deliveries of them and
+//! commits; the job only reports.
 
 use std::time::Duration;
 
@@ -83,15 +83,15 @@ impl Job for ScheduledMessages {
         let _in_span = span.enter();
         match outcome {
             ScheduledOutcome::Sent => {
-                tracing::info!(late_seconds, "a delivery of a scheduled message is planned");
+                tracing::info!(late_seconds, "a scheduled message was planned for delivery");
             }
             ScheduledOutcome::PutOff => {
-                tracing::info!("a scheduled message waits for the end of quiet hours, or of a limit's window");
+                tracing::info!("a scheduled message was put off to the end of quiet hours or of a limit's window");
             }
             ScheduledOutcome::ContactLimitReached
             | ScheduledOutcome::ProjectLimitReached
             | ScheduledOutcome::CountryNotAllowed => {
-                tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
+                tracing::warn!(why = outcome.as_str(), "a scheduled message was not sent");
                 metrics::OUTBOUND_REFUSED.count(&[outcome.as_str()]);
             }
             ScheduledOutcome::ContactOptedOut
@@ -99,7 +99,7 @@ impl Job for ScheduledMessages {
             | ScheduledOutcome::SessionActive
             | ScheduledOutcome::NumberDetached
             | ScheduledOutcome::ToIsFrom => {
-                tracing::warn!(why = outcome.as_str(), "a scheduled message is not sent");
+                tracing::warn!(why = outcome.as_str(), "a scheduled message was not sent");
             }
         }
         metrics::SCHEDULED_MESSAGES.count(&[outcome.as_str()]);

@@ -1,5 +1,6 @@
-//! The spans of a message's flow in jobs: what they are called, what they tell, and where they are in a trace. The names of
-//! attributes are OpenTelemetry's conventions for messaging and for agents, and `textback.…` where these have none.
+//! The spans of a message's flow in jobs: what they are called, what they tell, and where they are
+//! in a trace. The names of attributes are OpenTelemetry's conventions for messaging and for
+//! agents, and `textback.…` where these have none.
 
 use uuid::Uuid;
 
@@ -49,7 +50,8 @@ impl IngestSpan {
     }
 }
 
-/// Begins the span of an attempt of a turn. Its messages after the first have traces of their own, which it is linked to.
+/// Begins the span of an attempt of a turn. Its messages after the first have traces of their own,
+/// which it is linked to.
 pub(super) fn begin_turn(claim: &Claim) -> Span {
     let mut span = traces::begin("process turn", Side::Consumer);
     span.set("messaging.system", || "textback");
@@ -131,7 +133,8 @@ pub(super) fn begin_delivery(claim: &delivery::Claim) -> Span {
     span
 }
 
-/// Begins a span of a call of the carrier about a message. `of`: the ids of its project, its session and the message.
+/// Begins a span of a call of the carrier about a message. `of`: the ids of its project, its
+/// session and the message.
 fn begin_call(name: &'static str, (operation, kind): (&'static str, &'static str), of: [Uuid; 3]) -> Span {
     let [project_id, session_id, message_id] = of;
     let mut span = traces::begin(name, Side::Client);
@@ -149,8 +152,8 @@ pub(super) fn begin_search(unknown: &Unknown) -> Span {
     begin_call("find message", ("find", "settle"), [unknown.project_id, unknown.session_id, unknown.id])
 }
 
-/// Ends the span of a search that found the message. Reports about it have this span as their parent, because the attempt
-/// that sent it did not know whether the carrier accepted it.
+/// Ends the span of a search that found the message. Reports about it have this span as their
+/// parent, because the attempt that sent it did not know whether the carrier accepted it.
 pub(super) fn end_search(mut span: Span, unknown: &Unknown, carrier_id: String) {
     span.set("messaging.message.id", || carrier_id);
     let context = TraceContext::of_accepted_delivery(unknown.id, unknown.turn_id);

@@ -1,5 +1,5 @@
-//! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome under the token of the
-//! claim. No transaction is open while the agent runs.
+//! Runs turns: loads the agent, lets it answer the messages that wait, and settles the outcome
+//! under the token of the claim. No transaction is open while the agent runs.
 
 mod converse;
 mod failure;
@@ -75,8 +75,8 @@ struct CachedAgent {
 }
 
 impl CachedAgent {
-    /// The circuit is open if another turn could only wait for other runs of its project, and half open if one turn may
-    /// try.
+    /// The circuit is open if another turn could only wait for other runs of its project, and half
+    /// open if one turn may try.
     fn circuit(&self) -> Option<CircuitState> {
         match self.agent.headroom() {
             Headroom::None => Some(CircuitState::Open),
@@ -133,7 +133,7 @@ impl Turns {
         match self.settle_and_send(claim, settlement).await {
             Err(error) if error.is_of_the_data() => {
                 let failure = self.unstorable(claim, &error).await;
-                tracing::error!(error = %failure, "the agent's answer can't be stored; the turn has failed");
+                tracing::error!(error = %failure, "the agent's answer could not be stored; the turn failed");
                 self.settle_for_good(claim, &failure, ran).await
             }
             settled => written(claim, settled, TurnOutcome::Answered),
@@ -150,11 +150,12 @@ impl Turns {
             }
             return outcome;
         }
-        tracing::error!(error = %failure, "the agent has failed too often; the contact gets its error message if it has one");
+        tracing::error!(error = %failure, "the agent failed too often; the turn was given up, and the contact gets the error_message of the agent, if there is one");
         self.settle_for_good(claim, &failure, ran).await
     }
 
-    /// Settles a turn that is not retried. The contact gets the error message of the agent, if it has one.
+    /// Settles a turn that is not retried. The contact gets the error message of the agent, if it
+    /// has one.
     async fn settle_for_good(&self, claim: &Claim, failure: &Failure, ran: Duration) -> TurnOutcome {
         failure.record(&self.storage, claim).await;
         let settlement = failure.settlement(claim, &self.channels).ran_for(ran);
@@ -178,7 +179,7 @@ impl Turns {
         };
         match database::with_timeout::<_, sqlx::Error, _>(counting).await {
             Ok(count) => failure.interrupted(count),
-            Err(error) => tracing::warn!(%error, "it could not be counted that the turn was interrupted"),
+            Err(error) => tracing::warn!(%error, "the interruption of the turn could not be counted"),
         }
     }
 
@@ -191,7 +192,8 @@ impl Turns {
         Failure { error, settings, attempt, skip: SkipReason::AgentFailed, code }
     }
 
-    /// Settles a turn. If a slot is free, this process sends its first message, without a claim of its own.
+    /// Settles a turn. If a slot is free, this process sends its first message, without a claim of
+    /// its own.
     async fn settle_and_send(&self, claim: &Claim, mut settlement: Settlement) -> Result<Settled, BatchError> {
         let permit = self.reserve_delivery(claim, &settlement);
         if permit.is_some() {
@@ -228,8 +230,8 @@ impl Turns {
         self.deliveries.reserve(Owner::alone(claim.project_id))
     }
 
-    /// Settles a turn. While the database is unavailable, the outcome is kept and retried, because another claim would
-    /// count against the turn's messages.
+    /// Settles a turn. While the database is unavailable, the outcome is kept and retried, because
+    /// another claim would count against the turn's messages.
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<Settled, BatchError> {
         let (mut last_error, mut renewed) = (None, Instant::now());
         loop {
@@ -239,7 +241,7 @@ impl Turns {
                 (Ok(Settled::Stale), Some(error)) => return Err(error),
                 (settled, _) => return settled,
             };
-            tracing::warn!(%error, "the turn could not be settled; it is tried again");
+            tracing::warn!(%error, "the turn could not be settled; it will be tried again");
             last_error = Some(error);
             tokio::select! {
                 () = tokio::time::sleep(RETRY_DELAY) => {}
@@ -251,7 +253,7 @@ impl Turns {
             if renewed.elapsed() > self.lease() / 3 {
                 renewed = Instant::now();
                 if let Err(error) = self.renew(claim).await {
-                    tracing::warn!(%error, "the lease could not be renewed");
+                    tracing::warn!(%error, "the lease of the turn could not be renewed");
                 }
             }
         }
@@ -262,7 +264,8 @@ impl Turns {
         let loaded = self.load(claim).await?;
         let version = &loaded.version;
         let failed = |error: AgentError| Failure::of_agent(error, version);
-        // A claim counts as an attempt before the agent runs, so a message that kills its worker is counted too.
+        // A claim counts as an attempt before the agent runs, so a message that kills its worker is
+        // counted too.
         if retry::ends_workers(claim.attempt) {
             let lost = failed(AgentError::Failed("the workers that tried it did not come back".to_owned()));
             let attempt = FailedAttempt::Agent { most_failures: 0 };
@@ -303,8 +306,8 @@ impl Turns {
         }
     }
 
-    /// The secrets that sign the requests of a turn, the newest first. They are read for each turn, so that a new
-    /// secret is used at once.
+    /// The secrets that sign the requests of a turn, the newest first. They are read for each turn,
+    /// so that a new secret is used at once.
     async fn signing_secrets(&self, claim: &Claim, version: &Version) -> Result<Vec<SecretString>, Failure> {
         if !version.spec.is_signed() {
             return Ok(Vec::new());
@@ -313,7 +316,8 @@ impl Turns {
         database::with_timeout(secrets).await.map_err(|error| Failure::of_ours(error.to_string()))
     }
 
-    /// Fills in a template of the project. An error of the template is a failure of the agent that named it.
+    /// Fills in a template of the project. An error of the template is a failure of the agent that
+    /// named it.
     async fn fill(
         &self,
         claim: &Claim,
@@ -379,7 +383,7 @@ impl Turns {
                 Ok(true) => {}
                 Ok(false) => return,
                 // The settlement finds out whether the lease is lost.
-                Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+                Err(error) => tracing::warn!(%error, "the lease of the turn could not be renewed"),
             }
         }
     }
@@ -405,11 +409,11 @@ impl Turns {
         };
         Some(match database::with_timeout::<_, sqlx::Error, _>(putting_off).await {
             Ok(true) => {
-                tracing::warn!(error = %failure, seconds, "the turn failed and is put off");
+                tracing::warn!(error = %failure, seconds, "the turn failed and was put off");
                 TurnOutcome::PutOff
             }
             Ok(false) => {
-                tracing::warn!(error = %failure, "the turn failed, but another worker has it, or its session has ended");
+                tracing::warn!(error = %failure, "the turn failed, but another worker had it, or its session had ended");
                 TurnOutcome::Stale
             }
             Err(error) => {

@@ -1,5 +1,5 @@
-//! Looks for unknown deliveries in the carrier's list of messages until they are found or certainly absent. Sends
-//! nothing itself.
+//! Looks for unknown deliveries in the carrier's list of messages until they are found or certainly
+//! absent. Sends nothing itself.
 //!
 //! docs/decisions/023-unknown-deliveries.md has the reasons.
 
@@ -24,7 +24,8 @@ use crate::storage::database;
 use crate::storage::unknown_delivery::{self, Resolved, Unknown};
 use crate::telemetry::metrics;
 
-/// How many deliveries are looked for at a time. They are few, and each needs a list of the carrier.
+/// How many deliveries are looked for at a time. They are few, and each needs a list of the
+/// carrier.
 const SLOTS: usize = 8;
 
 /// How far the carrier's clock and the database's may be apart.
@@ -69,7 +70,7 @@ impl UnknownDeliveries {
                     ResolveOutcome::Waiting | ResolveOutcome::Stale => {}
                 }
                 let word = resolved.as_str();
-                tracing::info!(carrier_id, outcome = word, "looked for an unknown delivery at the carrier");
+                tracing::info!(carrier_id, outcome = word, "an unknown delivery was looked up at the carrier");
                 if let Some(carrier_id) = carrier_id {
                     spans::end_search(span, claim, carrier_id);
                 }
@@ -80,18 +81,19 @@ impl UnknownDeliveries {
             }
             // It is looked for again when its lease ends.
             Err(error) => {
-                tracing::error!(%error, "the result of a search for an unknown delivery could not be written")
+                tracing::error!(%error, "the result of looking up an unknown delivery could not be stored")
             }
         }
     }
 
-    /// The carrier's messages that may be the delivery, the oldest first. `None` if its list can't be read.
+    /// The carrier's messages that may be the delivery, the oldest first. `None` if its list can't
+    /// be read.
     async fn candidates(&self, claim: &Unknown) -> Option<Vec<String>> {
         let account = match self.carrier.accounts.of_project(claim.project_id).await {
             Ok(account) => account?,
             Err(error) => {
                 if let Some(times) = NOT_OPENED.observe("", &error.to_string()) {
-                    tracing::warn!(%error, times, "the carrier account can't be opened");
+                    tracing::warn!(%error, times, "the carrier account could not be opened");
                 }
                 return None;
             }
@@ -109,7 +111,7 @@ impl UnknownDeliveries {
                 Some(alike.map(|message| message.carrier_id).collect())
             }
             Err(error) => {
-                tracing::warn!(%error, "the carrier's list of messages can't be read");
+                tracing::warn!(%error, "the carrier's list of messages could not be read");
                 None
             }
         }

@@ -104,7 +104,8 @@ impl Attempt<'_> {
         Ok(None)
     }
 
-    /// The number as the account has it. It is bought if the account does not have it and that is allowed.
+    /// The number as the account has it. It is bought if the account does not have it and that is
+    /// allowed.
     async fn find_or_buy(&mut self) -> Result<Result<CarrierNumber, Refusal>, CarrierError> {
         let number = &self.number.number;
         if let Some(owned) = after_call(self.carrier.find_number(self.account, number)).await? {
@@ -157,8 +158,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Whether a number that is for sale can carry texts, so that none is paid for that can't. The purchase tells it of
-    /// one that the search does not find.
+    /// Whether a number that is for sale can carry texts, so that none is paid for that can't. The
+    /// purchase tells it of one that the search does not find.
     async fn can_text_if_bought(&self) -> Result<bool, CarrierError> {
         let number = &self.number.number;
         let Some(country) = self.number.country.clone() else { return Ok(true) };
@@ -186,14 +187,16 @@ impl Attempt<'_> {
         Ok(true)
     }
 
-    /// Sets the webhooks where they are not ours, unless somebody changed them and that is to be left alone.
+    /// Sets the webhooks where they are not ours, unless somebody changed them and that is to be
+    /// left alone.
     async fn point_webhooks_here(&mut self, owned: &CarrierNumber) -> Result<(), CarrierError> {
         let Some(drift) = owned.webhooks.drift(self.urls) else {
             self.observed.webhook = Some(WebhookState::Ok);
             return Ok(());
         };
         let were_ours = self.number.webhook_set_at.is_some();
-        // Two projects must not take a number from each other for ever: the last one that asked has it.
+        // Two projects must not take a number from each other for ever: the last one that asked has
+        // it.
         let is_of_another_project = self.urls.lead_to_another_project(&owned.webhooks.messages);
         let is_left_alone = were_ours && (!self.number.repair_drift || is_of_another_project);
         let drift = if were_ours && is_of_another_project { health::TAKEN_BY_ANOTHER.to_owned() } else { drift };
@@ -216,8 +219,8 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// Observes how inbound messages come here and whether the number is registered. What can't be read is no reason to
-    /// give up the number: it is told, and what was known before stays.
+    /// Observes how inbound messages come here and whether the number is registered. What can't be
+    /// read is no reason to give up the number: it is told, and what was known before stays.
     async fn observe_registration(&mut self, carrier_id: &str) {
         let route = self.carrier.inbound_route(self.account, carrier_id, self.urls, self.freshness);
         let route = match after_call(route).await {
@@ -268,7 +271,8 @@ impl Attempt<'_> {
     }
 
     fn note_unread_registration(&mut self, error: &CarrierError) {
-        // What a delivery report said is only a suspicion while the carrier can't be asked: messages are tried again.
+        // What a delivery report said is only a suspicion while the carrier can't be asked:
+        // messages are tried again.
         let is_suspected = self.number.registration == RegistrationStatus::Unregistered
             && health::is_told_by_a_delivery(self.number.registration_detail.as_deref());
         if is_suspected {

@@ -1,4 +1,5 @@
-//! Diagnostics of a number: what keeps its messages from coming or going, and how to repair it, in plain English.
+//! Diagnostics of a number: what keeps its messages from coming or going, and how to repair it, in
+//! plain English.
 
 use crate::carriers::error::CarrierError;
 use crate::domain::number::{
@@ -21,8 +22,8 @@ pub struct Diagnostic {
 
 /// What stands in the row of a number whose registration can't be read.
 const REGISTRATION_UNREAD: &str = "not looked at";
-/// What stands in the row of a number after a delivery report told that it is not registered (see the SQL function that
-/// records it).
+/// What stands in the row of a number after a delivery report told that it is not registered (see
+/// the SQL function that records it).
 const TOLD_BY_A_DELIVERY: &str = "the carrier blocked a text";
 /// What is observed of a number that another project took.
 pub(super) const TAKEN_BY_ANOTHER: &str =
@@ -81,8 +82,8 @@ fn after_colon(detail: Option<&str>) -> String {
     detail.map(|detail| format!(": {detail}")).unwrap_or_default()
 }
 
-/// What keeps a number's messages from coming or going, as far as it was observed. `country` is what is known of texting
-/// in the number's country.
+/// What keeps a number's messages from coming or going, as far as it was observed. `country` is
+/// what is known of texting in the number's country.
 pub fn diagnose(number: &Number, country: Option<&Country>) -> Vec<Diagnostic> {
     let mut diagnostics = of_webhook(number);
     diagnostics.extend(of_registration(number, country));
@@ -184,7 +185,8 @@ fn of_registration(row: &Number, country: Option<&Country>) -> Vec<Diagnostic> {
             let repair = if is_unread { &register } else { wait };
             vec![blocked(format!("texts from {number} wait for its registration, which is pending{why}"), repair)]
         }
-        // The registration of a number that is not set up is not asked for, and that was told above.
+        // The registration of a number that is not set up is not asked for, and that was told
+        // above.
         (RegistrationPolicy::Required, RegistrationStatus::Unknown)
             if is_unread || (row.webhook == WebhookState::Ok && row.refusal_reason.is_none()) =>
         {

@@ -1,4 +1,5 @@
-//! Our phone numbers: the controller that reconciles them with their carrier, and the diagnostics of their health.
+//! Our phone numbers: the controller that reconciles them with their carrier, and the diagnostics
+//! of their health.
 
 mod attempt;
 pub mod health;

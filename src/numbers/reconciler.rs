@@ -1,7 +1,7 @@
 //! Reconciles a claimed number with its carrier, and writes what was observed and done.
 //!
-//! The desired state is a row before the carrier is called, and each step can be repeated, so a crash between two calls
-//! loses nothing: the next attempt begins with what the account has.
+//! The desired state is a row before the carrier is called, and each step can be repeated, so a
+//! crash between two calls loses nothing: the next attempt begins with what the account has.
 //!
 //! docs/decisions/026-numbers-controller.md has the reasons.
 
@@ -18,7 +18,8 @@ use crate::numbers::health;
 use crate::storage::number::{self, Claim, ObservedState};
 use crate::storage::{Storage, database};
 
-/// How long a claim of a number lasts without a renewal. It is renewed while the number is reconciled.
+/// How long a claim of a number lasts without a renewal. It is renewed while the number is
+/// reconciled.
 pub const LEASE_SECONDS: u32 = 120;
 
 /// Why a number can't be as desired.
@@ -101,7 +102,8 @@ impl Reconciler {
         Self { storage, carriers, public_base }
     }
 
-    /// Reconciles a number until it is as desired, or until the carrier stops it, and writes what was observed.
+    /// Reconciles a number until it is as desired, or until the carrier stops it, and writes what
+    /// was observed.
     pub async fn reconcile(
         &self,
         account: &CarrierAccount,

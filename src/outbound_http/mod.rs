@@ -1,4 +1,5 @@
-//! Everything that calls to a customer's server share: allowed networks, name resolution and signatures.
+//! Everything that calls to a customer's server share: allowed networks, name resolution and
+//! signatures.
 
 pub mod networks;
 pub mod resolver;

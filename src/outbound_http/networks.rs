@@ -1,7 +1,9 @@
-//! Decides which addresses an outbound call may reach: public ones by https, and the operator's allowed networks.
+//! Decides which addresses an outbound call may reach: public ones by https, and the operator's
+//! allowed networks.
 //!
-//! Without this check, a customer's URL could reach what only this machine can reach, such as a metadata service or a
-//! database (server-side request forgery). The resolved address is checked, so no host name can bypass the check.
+//! Without this check, a customer's URL could reach what only this machine can reach, such as a
+//! metadata service or a database (server-side request forgery). The resolved address is checked,
+//! so no host name can bypass the check.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -53,7 +55,8 @@ impl FromStr for Network {
     }
 }
 
-/// An IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) becomes IPv4, because addresses are compared in that form.
+/// An IPv4 network written as IPv6 (`::ffff:10.0.0.0/104`) becomes IPv4, because addresses are
+/// compared in that form.
 fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(mapped) = network else { return network };
     match (mapped.addr().to_ipv4_mapped(), mapped.prefix_len().checked_sub(96)) {
@@ -105,21 +108,21 @@ impl Networks {
         }
     }
 
-    /// Looks up a host name. Each of its addresses must be admitted: a name with a forbidden address among others may
-    /// be an attack. The error goes to the owner of the agent and contains no address, because the network may belong
-    /// to another person.
+    /// Looks up a host name. Each of its addresses must be admitted: a name with a forbidden
+    /// address among others may be an attack. The error goes to the owner of the agent and contains
+    /// no address, because the network may belong to another person.
     pub async fn look_up(&self, name: &str, transport: Transport) -> Result<Vec<SocketAddr>, String> {
         let found = match tokio::time::timeout(LOOK_UP_WITHIN, self.names.look_up(name)).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
-                tracing::debug!(name, %error, "the host name of an agent's service can't be resolved");
+                tracing::debug!(name, %error, "the host name of an agent's service could not be resolved");
                 return Err(format!("{name} can't be resolved: no name server knows an address for it"));
             }
             Err(_) => return Err(format!("{name} could not be resolved within {} s", LOOK_UP_WITHIN.as_secs())),
         };
         for address in &found {
             if let Err(refused) = self.admit(*address, transport) {
-                tracing::warn!(name, refused, "the address of an agent's service is not allowed");
+                tracing::warn!(name, refused, "the address of an agent's service was refused");
                 return Err(format!(
                     "{name} resolves to an address that is not allowed; the operator finds it in the log and can allow its network (TEXTBACK_ALLOW_HOSTS)"
                 ));

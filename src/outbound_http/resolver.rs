@@ -1,8 +1,9 @@
-//! Resolves host names by `/etc/hosts` and the name servers of `/etc/resolv.conf`, with its search domains.
+//! Resolves host names by `/etc/hosts` and the name servers of `/etc/resolv.conf`, with its search
+//! domains.
 //!
-//! The system's resolver (`getaddrinfo`) holds a thread for each look-up until the name server answers. Threads are
-//! few, and a tenant with slow name servers could use up all of them. Here a look-up is a future, which ends when its
-//! caller goes away.
+//! The system's resolver (`getaddrinfo`) holds a thread for each look-up until the name server
+//! answers. Threads are few, and a tenant with slow name servers could use up all of them. Here a
+//! look-up is a future, which ends when its caller goes away.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,8 +16,8 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use hickory_resolver::{Resolver, TokioResolver};
 
-/// How long the system's settings are used before they are read again, and the longest time that an answer is cached.
-/// An answer with a shorter time to live is cached for that time.
+/// How long the system's settings are used before they are read again, and the longest time that an
+/// answer is cached. An answer with a shorter time to live is cached for that time.
 const SETTINGS_TTL: Duration = Duration::from_secs(60);
 /// How long a name server may take to answer, and how many times it is asked again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -37,7 +38,8 @@ impl fmt::Debug for Names {
 impl Names {
     /// The addresses of a host name, at least one.
     pub async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, NetError> {
-        // Not parsed as IDNA, because the URL was already. A name in a private network may contain an underscore.
+        // Not parsed as IDNA, because the URL was already. A name in a private network may contain
+        // an underscore.
         let found = self.resolver()?.lookup_ip(Name::from_ascii(name)?).await?;
         Ok(found.iter().collect())
     }
@@ -60,7 +62,7 @@ fn read_settings() -> Result<TokioResolver, NetError> {
     let provider = TokioRuntimeProvider::default();
     let mut builder = Resolver::builder(provider.clone()).unwrap_or_else(|error| {
         // As resolv.conf(5) says: without a name server, the local machine is asked.
-        tracing::debug!(%error, "no name server is set");
+        tracing::debug!(%error, "no name server was found in the settings of this system");
         let here = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
         Resolver::builder_with_config(ResolverConfig::from_parts(None, Vec::new(), vec![here]), provider)
     });

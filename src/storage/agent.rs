@@ -13,7 +13,8 @@ use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
 use crate::storage::{Storage, new_id};
 
-/// An agent with its current version. In lists the version has the fields of its spec that lists tell.
+/// An agent with its current version. In lists the version has the fields of its spec that lists
+/// tell.
 #[derive(Debug, Clone)]
 pub struct Agent<Spec = AgentSpec> {
     pub id: Uuid,
@@ -41,8 +42,8 @@ pub struct NewVersion {
     pub settings: AgentSettings,
 }
 
-/// A version with its agent, as statements return it. The macros of sqlx fill no nested structs, so the statements of
-/// versions return the agent too.
+/// A version with its agent, as statements return it. The macros of sqlx fill no nested structs, so
+/// the statements of versions return the agent too.
 struct VersionRow {
     id: Uuid,
     name: String,
@@ -145,8 +146,9 @@ pub async fn create(
     Ok(agent)
 }
 
-/// Adds a version and makes it current, so that new sessions run it. Stores the secret if one is given and the agent
-/// has none, and returns whether it was stored. Returns `None` if the project has no such agent.
+/// Adds a version and makes it current, so that new sessions run it. Stores the secret if one is
+/// given and the agent has none, and returns whether it was stored. Returns `None` if the project
+/// has no such agent.
 pub async fn add_version(
     storage: &Storage,
     project_id: Uuid,
@@ -181,8 +183,8 @@ async fn give_signing_secret(
     Ok(given.rows_affected() == 1)
 }
 
-/// Changes the signing secret of an agent. The previous secret signs for one more day. Returns false if the project has
-/// no such agent, or the agent has no secret.
+/// Changes the signing secret of an agent. The previous secret signs for one more day. Returns
+/// false if the project has no such agent, or the agent has no secret.
 pub async fn change_signing_secret(
     storage: &Storage,
     project_id: Uuid,

@@ -1,33 +1,38 @@
-//! Writes items that arrive at the same time in one transaction. Inbound messages, settled turns and settled deliveries
-//! each have a batcher.
+//! Writes items that arrive at the same time in one transaction. Inbound messages, settled turns
+//! and settled deliveries each have a batcher.
 //!
 //! # What waits
 //!
-//! A caller submits an item and waits for its result. Items that arrive while a flush runs wait in a queue, and the
-//! next flush takes them together. Items that wait at the same time have no order, because two batches may be flushed
-//! in parallel.
+//! A caller submits an item and waits for its result. Items that arrive while a flush runs wait in
+//! a queue, and the next flush takes them together. Items that wait at the same time have no order,
+//! because two batches may be flushed in parallel.
 //!
 //! # When a flush begins
 //!
-//! A flush needs a free flush worker and at least one item. Before a batch is flushed, more items may join it:
+//! A flush needs a free flush worker and at least one item. Before a batch is flushed, more items
+//! may join it:
 //!
-//! 1. A batch of fewer than 128 items waits for the end of the previous flush, until 25 ms after that flush began.
-//! 2. A batch of fewer than 64 items waits for the delay of the flush scheduler. The delay is counted from the start of
-//!    the previous flush. It grows with the rate of items, and is at most 10 ms. At a low rate there is none.
-//! 3. The tasks that can run at this moment run first, as long as they add items. This takes no idle time.
+//! 1. A batch of fewer than 128 items waits for the end of the previous flush, until 25 ms after
+//!    that flush began.
+//! 2. A batch of fewer than 64 items waits for the delay of the flush scheduler. The delay is
+//!    counted from the start of the previous flush. It grows with the rate of items, and is at most
+//!    10 ms. At a low rate there is none.
+//! 3. The tasks that can run at this moment run first, as long as they add items. This takes no
+//!    idle time.
 //!
 //! # How many flushes run at once
 //!
-//! Two flush workers run at the same time, with at most 128 items each. A worker without work keeps its connection for
-//! 200 ms.
+//! Two flush workers run at the same time, with at most 128 items each. A worker without work keeps
+//! its connection for 200 ms.
 //!
 //! # What happens when the database refuses a batch
 //!
 //! - If the database is unavailable, all items of the batch get its error at once.
-//! - Otherwise a row may be the cause, so each item is flushed alone. Only the items that fail alone get an error. A
-//!   deadlock or a conflict with another transaction is retried three times.
-//! - An item that needs a locked row is retried outside of the flush workers, one such item at a time. If a batch has
-//!   three of them, the database counts as unavailable, and the items that were not tried yet get the error.
+//! - Otherwise a row may be the cause, so each item is flushed alone. Only the items that fail
+//!   alone get an error. A deadlock or a conflict with another transaction is retried three times.
+//! - An item that needs a locked row is retried outside of the flush workers, one such item at a
+//!   time. If a batch has three of them, the database counts as unavailable, and the items that
+//!   were not tried yet get the error.
 //!
 //! docs/decisions/013-natural-batching.md has the reasons.
 
@@ -45,17 +50,17 @@ use crate::storage::database;
 /// How many items the queue holds. When it is full, callers wait to submit.
 const QUEUE: usize = 4096;
 
-/// The most items of one flush. What a statement costs before its first row is 8 % of its work for 64 items, and 4 % for
-/// 128. Larger batches only make the first items wait longer.
+/// The most items of one flush. What a statement costs before its first row is 8 % of its work for
+/// 64 items, and 4 % for 128. Larger batches only make the first items wait longer.
 const MAX_BATCH: usize = 128;
 
 /// How many flushes run at the same time.
 const FLUSH_WORKERS: usize = 2;
 
-/// For how long after its start a flush delays the next one. One flush of all items costs less than two in parallel. A
-/// longer flush waits for a slow disk or a lock, and the other items must not wait with it. A flush of 128 messages takes 5
-/// to 12 ms. With 10 ms here, flushes ran in parallel on a slow machine, each of half as many items, and a message cost
-/// PostgreSQL a fifth more.
+/// For how long after its start a flush delays the next one. One flush of all items costs less than
+/// two in parallel. A longer flush waits for a slow disk or a lock, and the other items must not
+/// wait with it. A flush of 128 messages takes 5 to 12 ms. With 10 ms here, flushes ran in parallel
+/// on a slow machine, each of half as many items, and a message cost PostgreSQL a fifth more.
 const SLOW_FLUSH: Duration = Duration::from_millis(25);
 
 /// A batch of this many items does not wait for more.
@@ -73,7 +78,8 @@ const RATE_WINDOW: Duration = Duration::from_millis(50);
 /// How long a flush worker without work keeps its connection.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// How often one item is retried after a conflict, and how often one whose row is locked is retried later.
+/// How often one item is retried after a conflict, and how often one whose row is locked is retried
+/// later.
 const RETRIES: usize = 3;
 
 /// With this many items of a batch that need a locked row, the database counts as unavailable.
@@ -91,9 +97,9 @@ pub enum Waiter {
 }
 
 impl Waiter {
-    /// The delay in seconds for each item per second. A flush costs as much as about ten more items, so under load a
-    /// delay costs less than another flush. At 500 items per second the delays are 1.75, 5 and 10 ms, and they save
-    /// a third of PostgreSQL's work.
+    /// The delay in seconds for each item per second. A flush costs as much as about ten more
+    /// items, so under load a delay costs less than another flush. At 500 items per second the
+    /// delays are 1.75, 5 and 10 ms, and they save a third of PostgreSQL's work.
     const fn delay_for_rate(self) -> f64 {
         match self {
             Self::Carrier => 3.5e-6,
@@ -113,7 +119,8 @@ pub enum BatchError {
 }
 
 impl BatchError {
-    /// Whether the database is unavailable. The item is not at fault, and the same item may be written later.
+    /// Whether the database is unavailable. The item is not at fault, and the same item may be
+    /// written later.
     pub fn is_of_the_database(&self) -> bool {
         match self {
             Self::Database(error) => match error.as_ref() {
@@ -125,15 +132,17 @@ impl BatchError {
         }
     }
 
-    /// Whether the item itself can never be written: a value can't be computed or stored (classes 22 and 54), or breaks
-    /// a constraint (23). A refusal by a trigger or a damaged index does not count.
+    /// Whether the item itself can never be written: a value can't be computed or stored (classes
+    /// 22 and 54), or breaks a constraint (23). A refusal by a trigger or a damaged index does not
+    /// count.
     pub fn is_of_the_data(&self) -> bool {
         let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(|told| told.code());
         code.is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
     }
 
-    /// Whether one row, such as a locked one, may be the cause, so that items of other rows can still be written.
+    /// Whether one row, such as a locked one, may be the cause, so that items of other rows can
+    /// still be written.
     pub fn may_be_of_a_row(&self) -> bool {
         let Self::Database(error) = self else { return false };
         let timed_out =
@@ -170,9 +179,11 @@ where
     T: Clone + Send + 'static,
     R: Send + 'static,
 {
-    /// Starts a batcher for the items that `waiter` waits for. It ends when its last clone is dropped.
+    /// Starts a batcher for the items that `waiter` waits for. It ends when its last clone is
+    /// dropped.
     ///
-    /// `flush` must write all items or none, and must return one result for each item, in the order of the items.
+    /// `flush` must write all items or none, and must return one result for each item, in the order
+    /// of the items.
     pub fn start<F>(pool: PgPool, waiter: Waiter, flush: F) -> Self
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R> + Send + Sync + 'static,
@@ -188,12 +199,13 @@ where
             let mut scheduler = FlushScheduler::new(waiter);
             let mut previous = None;
             loop {
-                // The worker first, then the batch: items that arrive while no worker is free join the batch.
+                // The worker first, then the batch: items that arrive while no worker is free join
+                // the batch.
                 let Ok(permit) = workers.clone().acquire_owned().await else { return };
                 let mut batch = Vec::with_capacity(MAX_BATCH);
                 while tokio::time::timeout(IDLE_TIMEOUT, waiting.recv_many(&mut batch, MAX_BATCH)).await.is_err() {
-                    // Read before the connections are closed. A flush that ends afterwards gives its connection back,
-                    // and the next round must close it.
+                    // Read before the connections are closed. A flush that ends afterwards gives
+                    // its connection back, and the next round must close it.
                     let no_flush_runs = workers.available_permits() == FLUSH_WORKERS - 1;
                     idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                     if no_flush_runs {
@@ -237,7 +249,8 @@ struct FlushScheduler {
     waiter: Waiter,
     /// When the last flush began.
     last_flush_at: Instant,
-    /// How many items were flushed within about [`RATE_WINDOW`]. Older items count less and less (exponential decay).
+    /// How many items were flushed within about [`RATE_WINDOW`]. Older items count less and less
+    /// (exponential decay).
     recent_items: f64,
 }
 
@@ -304,15 +317,16 @@ async fn gather<T>(
 /// A connection, and when it was last used.
 type UsedConnection = (PoolConnection<Postgres>, Instant);
 
-/// A flush worker and its connection. It keeps the connection while it has work, because returning one to the pool and
-/// getting another costs more round trips than the flush.
+/// A flush worker and its connection. It keeps the connection while it has work, because returning
+/// one to the pool and getting another costs more round trips than the flush.
 struct FlushWorker {
     pool: PgPool,
     connection: Option<UsedConnection>,
 }
 
 impl FlushWorker {
-    /// Flushes items on the connection of this worker. An error returns the connection to the pool, which checks it.
+    /// Flushes items on the connection of this worker. An error returns the connection to the pool,
+    /// which checks it.
     async fn flush<T, R, F>(&mut self, flush: &F, items: Vec<T>) -> Result<Vec<R>, sqlx::Error>
     where
         F: for<'c> Fn(&'c mut PgConnection, Vec<T>) -> Flushing<'c, R>,
@@ -333,8 +347,8 @@ impl FlushWorker {
     }
 }
 
-/// Flushes a batch, and its items one by one if the database refuses the batch. Returns the items that need a locked
-/// row; all others have their result.
+/// Flushes a batch, and its items one by one if the database refuses the batch. Returns the items
+/// that need a locked row; all others have their result.
 async fn flush_batch<T, R, F>(flush: &F, worker: &mut FlushWorker, batch: Vec<Waiting<T, R>>) -> Vec<Waiting<T, R>>
 where
     T: Clone,
@@ -344,7 +358,8 @@ where
     let error = match worker.flush(flush, items.clone()).await {
         Ok(results) => {
             for (answer, result) in answers.into_iter().zip(results) {
-                // A caller may be gone, such as a client that closed its request. Its item is committed all the same.
+                // A caller may be gone, such as a client that closed its request. Its item is
+                // committed all the same.
                 let _ = answer.send(Ok(result));
             }
             return Vec::new();
@@ -355,9 +370,10 @@ where
     let mut outage = (error.is_of_the_database() && !error.is_lock_timeout()).then(|| error.clone());
     if outage.is_none() {
         let items = waiting.len();
-        tracing::debug!(%error, items, "the database refused a batch; its items are flushed one by one");
+        tracing::debug!(%error, items, "the database refused a batch; its items were written one by one");
     }
-    // One row may be the cause, so each item is flushed alone until the database is found to be unavailable.
+    // One row may be the cause, so each item is flushed alone until the database is found to be
+    // unavailable.
     while outage.is_none()
         && let Some((item, answer)) = waiting.next()
     {
@@ -412,8 +428,8 @@ where
     }
 }
 
-/// Whether a retry helps: after a deadlock, a serialization failure, or a unique row that another transaction wrote
-/// first. The retry sees what that transaction committed.
+/// Whether a retry helps: after a deadlock, a serialization failure, or a unique row that another
+/// transaction wrote first. The retry sees what that transaction committed.
 fn is_conflict(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("40P01" | "40001" | "23505"))
@@ -423,7 +439,8 @@ fn is_conflict(error: &sqlx::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// The delay of the next flush in milliseconds, after a second in which `rate` items were flushed one by one.
+    /// The delay of the next flush in milliseconds, after a second in which `rate` items were
+    /// flushed one by one.
     fn delay(waiter: Waiter, rate: u32) -> f64 {
         let mut scheduler = FlushScheduler::new(waiter);
         let began = scheduler.last_flush_at;

@@ -1,5 +1,5 @@
-//! The carrier account of a project. Its secrets are encrypted in the row, and are decrypted only in memory, for a few
-//! seconds.
+//! The carrier account of a project. Its secrets are encrypted in the row, and are decrypted only
+//! in memory, for a few seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,13 @@ use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::Storage;
 use crate::storage::database;
 
-/// How long a decrypted account is cached. If another process changes a token, this one uses the old token for that
-/// long at most. If a signature does not fit, the account is read again at once.
+/// How long a decrypted account is cached. If another process changes a token, this one uses the
+/// old token for that long at most. If a signature does not fit, the account is read again at once.
 const CACHED_FOR: Duration = Duration::from_secs(5);
 
-/// How many look-ups of unproven webhook keys run at a time: keys that never led to an account, or whose signature was
-/// wrong. Anybody can send such keys, and their look-ups must not use up the connections that store messages.
+/// How many look-ups of unproven webhook keys run at a time: keys that never led to an account, or
+/// whose signature was wrong. Anybody can send such keys, and their look-ups must not use up the
+/// connections that store messages.
 const UNPROVEN_AT_A_TIME: usize = 2;
 /// How long such a look-up may wait for a permit.
 const PERMIT_WITHIN: Duration = Duration::from_secs(3);
@@ -120,8 +121,8 @@ impl Accounts {
         read.map_err(|error: Arc<AccountError>| (*error).clone())
     }
 
-    /// The same, read from the database. It is used when a signature does not fit, because the token may just have
-    /// changed.
+    /// The same, read from the database. It is used when a signature does not fit, because the
+    /// token may just have changed.
     pub async fn of_webhook_key_uncached(
         &self,
         webhook_key: &str,
@@ -208,8 +209,8 @@ impl Accounts {
     }
 }
 
-/// Whether a text has the form of our webhook keys: letters, digits, `-` and `_`. Others are neither looked up nor
-/// cached.
+/// Whether a text has the form of our webhook keys: letters, digits, `-` and `_`. Others are
+/// neither looked up nor cached.
 fn is_webhook_key(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))

@@ -1,4 +1,5 @@
-//! Remembers which kinds of jobs this process can't claim, for its `/readyz`, and which rows it can't read.
+//! Remembers which kinds of jobs this process can't claim, for its `/readyz`, and which rows it
+//! can't read.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,8 @@ use crate::domain::job::JobKind;
 /// How long an unreadable row is remembered. It is longer than a lease.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 
-/// Since when all claims of a kind of job have failed in this process, and which claimed rows it can't read.
+/// Since when all claims of a kind of job have failed in this process, and which claimed rows it
+/// can't read.
 #[derive(Default)]
 pub struct ClaimHealth {
     failing_since: Mutex<HashMap<JobKind, Instant>>,
@@ -31,7 +33,8 @@ impl ClaimHealth {
         locked(&self.failing_since).remove(&kind);
     }
 
-    /// The kinds of jobs whose claims have all failed for longer than `bound`, in alphabetical order.
+    /// The kinds of jobs whose claims have all failed for longer than `bound`, in alphabetical
+    /// order.
     pub fn failing_for(&self, bound: Duration) -> Vec<JobKind> {
         let failing = locked(&self.failing_since);
         let mut kinds: Vec<JobKind> =
@@ -45,8 +48,8 @@ impl ClaimHealth {
         locked(&self.last_read).insert(kind, moment);
     }
 
-    /// Records that a claimed row can't be read. Returns whether the row is to blame: other rows of its kind were read
-    /// since it was first claimed.
+    /// Records that a claimed row can't be read. Returns whether the row is to blame: other rows of
+    /// its kind were read since it was first claimed.
     pub(super) fn is_unreadable(&self, row: Uuid, kind: JobKind, moment: Instant) -> bool {
         let mut unreadable = locked(&self.unreadable_since);
         unreadable.retain(|_, since| moment.saturating_duration_since(*since) < REMEMBERED);

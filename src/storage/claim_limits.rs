@@ -1,20 +1,20 @@
-//! The limits of one claim, in all and for each owner, so that slow jobs of one owner do not fill every slot. The SQL
-//! function `within_quotas` applies them.
+//! The limits of one claim, in all and for each owner, so that slow jobs of one owner do not fill
+//! every slot. The SQL function `within_quotas` applies them.
 
 use std::collections::HashMap;
 
 use uuid::Uuid;
 
-/// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with its deliveries. So
-/// could a project with the turns of all its agents.
+/// The limits of a claim. An owner could crowd out others: an agent with its turns, a project with
+/// its deliveries. So could a project with the turns of all its agents.
 #[derive(Debug, Clone, Default)]
 pub struct ClaimLimits {
     /// The most in all.
     pub most: i64,
     /// What each owner may have.
     pub owners: Quotas,
-    /// What each project may have with all of its owners. Only claims of turns use it: no other kind of job has
-    /// several owners that share a project and could crowd out others.
+    /// What each project may have with all of its owners. Only claims of turns use it: no other
+    /// kind of job has several owners that share a project and could crowd out others.
     pub projects: Quotas,
     /// The only rows to claim, if not all may be claimed.
     pub only: Option<Vec<Uuid>>,

@@ -1,5 +1,5 @@
-//! The comments on tables and columns: what each means, and its unit. They stand in sql/comments alone, one file for each
-//! table, so that a correction needs no migration.
+//! The comments on tables and columns: what each means, and its unit. They stand in sql/comments
+//! alone, one file for each table, so that a correction needs no migration.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
-//! Rows that are given to a function as an array of a composite type; it only tells their type's name.
+//! Rows that are given to a function as an array of a composite type; it only tells their type's
+//! name.
 
-/// Names the composite type that a struct is encoded as; its fields stand in the type's order. Not `derive(sqlx::Type)`, which wants to
-/// read such rows as well.
+/// Names the composite type that a struct is encoded as; its fields stand in the type's order. Not
+/// `derive(sqlx::Type)`, which wants to read such rows as well.
 macro_rules! composite {
     ($row:ty, $name:literal) => {
         impl sqlx::Type<sqlx::Postgres> for $row {

@@ -1,5 +1,5 @@
-//! The settings of each database connection. They are set when the connection is made, and then read to verify them. A
-//! pooler that does not keep them is refused.
+//! The settings of each database connection. They are set when the connection is made, and then
+//! read to verify them. A pooler that does not keep them is refused.
 //!
 //! docs/decisions/017-connections.md has the reasons.
 
@@ -9,20 +9,21 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, Row};
 use uuid::Uuid;
 
-/// Settings of every connection, as PostgreSQL prints them. They are set on the connection, so they override the
-/// defaults of a role (`alter role … set`) and of a database.
+/// Settings of every connection, as PostgreSQL prints them. They are set on the connection, so they
+/// override the defaults of a role (`alter role … set`) and of a database.
 pub const SETTINGS: [(&str, &str); 12] = [
     ("search_path", crate::storage::database::SCHEMA),
     // Twilio waits 15 s for the response to a webhook, so no statement may take longer.
     ("statement_timeout", "12s"),
     ("lock_timeout", "5s"),
     ("idle_in_transaction_session_timeout", "4s"),
-    // An acknowledged message must be on disk, and a decision under a lock must see what was committed before it. The
-    // database's own defaults must not change that.
+    // An acknowledged message must be on disk, and a decision under a lock must see what was
+    // committed before it. The database's own defaults must not change that.
     ("synchronous_commit", "on"),
     ("default_transaction_isolation", "read committed"),
-    // Every statement has an index to use. A plan cached while a table is empty and has no statistics would read the
-    // whole table or another index: 0.5 ms for each text after a few thousand texts.
+    // Every statement has an index to use. A plan cached while a table is empty and has no
+    // statistics would read the whole table or another index: 0.5 ms for each text after a few
+    // thousand texts.
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     // Disabling a scan type only raises its cost, which would trigger JIT (36 ms per statement).
@@ -33,19 +34,21 @@ pub const SETTINGS: [(&str, &str); 12] = [
     ("TimeZone", "UTC"),
 ];
 
-/// Settings that textback needs but does not set. `origin` lets triggers run, and UTF8 stores all texts.
+/// Settings that textback needs but does not set. `origin` lets triggers run, and UTF8 stores all
+/// texts.
 const REQUIRED: [(&str, &str); 2] = [("session_replication_role", "origin"), ("server_encoding", "UTF8")];
 
 /// The oldest major version of PostgreSQL that textback is tested with.
 const OLDEST_SERVER: u32 = 15;
 
-/// The setting whose value names the connection that set it. A server connection that no client used before has none.
+/// The setting whose value names the connection that set it. A server connection that no client
+/// used before has none.
 const MARK: &str = "textback.connection";
 /// How long a second connection may wait until the pooler gives it a server connection.
 const SECOND_WITHIN: Duration = Duration::from_secs(3);
-/// How often each of the two connections is checked for its server process. If a pooler shares two or more server
-/// connections, each check detects it with a probability of at least one half. So 16 checks miss it once in 65,000
-/// times.
+/// How often each of the two connections is checked for its server process. If a pooler shares two
+/// or more server connections, each check detects it with a probability of at least one half. So 16
+/// checks miss it once in 65,000 times.
 const CHECKS: usize = 8;
 
 /// Why textback can't work over a connection.
@@ -114,8 +117,9 @@ impl From<Unsuitable> for sqlx::Error {
 
 /// Sets the settings of a new connection, and verifies them in another round trip.
 ///
-/// If the server connection has a mark already, another client has set it. If that client still uses the server
-/// connection, the connection is refused. Otherwise the pooler did not reset the server connection, and we do.
+/// If the server connection has a mark already, another client has set it. If that client still
+/// uses the server connection, the connection is refused. Otherwise the pooler did not reset the
+/// server connection, and we do.
 pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     check_server(connection)?;
     let mark = Uuid::now_v7().simple().to_string();
@@ -126,7 +130,8 @@ pub async fn prepare(connection: &mut PgConnection, options: &PgConnectOptions) 
     }
     let names = SETTINGS.iter().chain(&REQUIRED).map(|(name, _)| *name).chain([MARK]);
     let columns: Vec<String> = names.map(|name| format!("coalesce(current_setting('{name}', true), '')")).collect();
-    // All names are our constants. Nothing is prepared, so the pooler may send this message to any server connection.
+    // All names are our constants. Nothing is prepared, so the pooler may send this message to any
+    // server connection.
     let reading = AssertSqlSafe(format!("select {}", columns.join(", ")));
     let row = sqlx::raw_sql(reading).fetch_one(&mut *connection).await?;
     let found: Vec<String> = (0..columns.len()).map(|index| row.try_get(index)).collect::<Result<_, _>>()?;
@@ -154,17 +159,17 @@ async fn set(connection: &mut PgConnection, mark: &str) -> Result<String, sqlx::
     let settings = SETTINGS.into_iter().chain([(MARK, mark)]);
     let settings: Vec<String> =
         settings.map(|(name, value)| format!("set_config('{name}', '{value}', false)")).collect();
-    // All names and values are our constants, and the mark is hexadecimal. They go in one message, which no pooler
-    // splits.
+    // All names and values are our constants, and the mark is hexadecimal. They go in one message,
+    // which no pooler splits.
     let setting =
         AssertSqlSafe(format!("select coalesce(current_setting('{MARK}', true), ''); select {}", settings.join(", ")));
     let rows = sqlx::raw_sql(setting).fetch_all(connection).await?;
     rows.first().map_or(Ok(String::new()), |row| row.try_get(0))
 }
 
-/// Checks that each connection is a session of its own, by the server processes of two connections. A pooler in
-/// transaction or statement mode gives both the same process, or changes it between statements, even without other
-/// clients. Nothing is set.
+/// Checks that each connection is a session of its own, by the server processes of two connections.
+/// A pooler in transaction or statement mode gives both the same process, or changes it between
+/// statements, even without other clients. Nothing is set.
 pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     let mut first = options.connect().await?;
     check_server(&first)?;
@@ -189,7 +194,8 @@ pub async fn check_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error
     if is_shared { Err(Unsuitable::Pooled.into()) } else { Ok(()) }
 }
 
-/// The same check, but it accepts a second connection that has to wait, because connections wait only in session mode.
+/// The same check, but it accepts a second connection that has to wait, because connections wait
+/// only in session mode.
 pub async fn refuse_pooling(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     match check_pooling(options).await {
         Err(error) if matches!(Unsuitable::of(&error), Some(Unsuitable::OneConnection)) => Ok(()),

@@ -68,7 +68,8 @@ pub async fn list(
     Ok(Page::of(rows, limit, |consent: &Consent| consent.id.to_string()))
 }
 
-/// Records for an operator what a contact wants of a number. An opt-out cancels planned messages and ends the session.
+/// Records for an operator what a contact wants of a number. An opt-out cancels planned messages
+/// and ends the session.
 pub async fn record(connection: &mut PgConnection, consent: &NewConsent) -> Result<Consent, sqlx::Error> {
     let id = new_id();
     let recording = sqlx::query_file!(
@@ -105,7 +106,8 @@ impl Refused {
     }
 }
 
-/// Records the opt-outs that the carrier tells of by refusing deliveries. The caller holds the locks of their contacts.
+/// Records the opt-outs that the carrier tells of by refusing deliveries. The caller holds the
+/// locks of their contacts.
 pub(super) async fn record_refusals(connection: &mut PgConnection, deliveries: &[Uuid]) -> Result<(), sqlx::Error> {
     let refused = sqlx::query_file_as!(Refused, "sql/queries/consent/load_refused.sql", deliveries)
         .fetch_all(&mut *connection)

@@ -1,4 +1,5 @@
-//! What the console of `textback dev` reads: the latest messages with everything that explains their status.
+//! What the console of `textback dev` reads: the latest messages with everything that explains
+//! their status.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;

@@ -1,5 +1,5 @@
-//! Countries: whether people there can text and be texted, and what has to be registered. A project may have rules of
-//! its own.
+//! Countries: whether people there can text and be texted, and what has to be registered. A project
+//! may have rules of its own.
 
 use std::collections::{HashMap, HashSet};
 
@@ -98,9 +98,10 @@ pub async fn list(
     Ok(Page::of(rows, limit, |country: &Country| country.iso2.clone()))
 }
 
-/// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and `note`. The numbers
-/// of the project there follow at once. It locks numbers and then their deliveries, as [`crate::storage::number::settle`]
-/// does, so it may be ended by a deadlock. The caller commits.
+/// Writes a project's own rule for a country: what is named of `two_way`, `registration_policy` and
+/// `note`. The numbers of the project there follow at once. It locks numbers and then their
+/// deliveries, as [`crate::storage::number::settle`] does, so it may be ended by a deadlock. The
+/// caller commits.
 pub async fn rule(
     connection: &mut PgConnection,
     project_id: Uuid,

@@ -1,5 +1,5 @@
-//! Connects to the database, applies the migrations, and says what an error of the database means. The statements of
-//! the product are in the other modules.
+//! Connects to the database, applies the migrations, and says what an error of the database means.
+//! The statements of the product are in the other modules.
 
 use std::future::Future;
 use std::str::FromStr;
@@ -41,30 +41,33 @@ pub fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(DatabaseUrl::from_str(url)?.options.application_name("textback").options(connection_settings::SETTINGS))
 }
 
-/// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up message contains
-/// nothing that PgBouncer refuses or silently ignores (`ignore_startup_parameters`).
+/// The options of a connection that [`connection_settings::prepare`] sets up later. Its start-up
+/// message contains nothing that PgBouncer refuses or silently ignores
+/// (`ignore_startup_parameters`).
 fn bare(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     let DatabaseUrl { options, ignored } = url.parse()?;
     if !ignored.is_empty() {
         static TOLD: Once = Once::new();
         let parameters = ignored.join(", ");
-        TOLD.call_once(|| tracing::warn!(parameters, "these parameters of DATABASE_URL have no effect"));
+        TOLD.call_once(|| tracing::warn!(parameters, "parameters of DATABASE_URL that have no effect were ignored"));
     }
     Ok(options.application_name("textback").extra_float_digits(None))
 }
 
-/// How long we wait for a statement. The server enforces the timeouts of [`connection_settings::SETTINGS`], so they do
-/// not help when the server itself disappears.
+/// How long we wait for a statement. The server enforces the timeouts of
+/// [`connection_settings::SETTINGS`], so they do not help when the server itself disappears.
 pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(13);
 /// How long a connection counts as working after it worked. Then it is checked before its next use.
 pub const VALIDATION_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the check of the database may take when a process starts. A slow database is checked later.
+/// How long the check of the database may take when a process starts. A slow database is checked
+/// later.
 const SUITS_WITHIN: Duration = Duration::from_secs(6);
 /// How long the check of a connection may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Waits for the database for at most [`CLIENT_TIMEOUT`]. The future is boxed, because it is several kilobytes and
-/// would otherwise be a part of the future of every caller, and be moved with it for each message.
+/// Waits for the database for at most [`CLIENT_TIMEOUT`]. The future is boxed, because it is
+/// several kilobytes and would otherwise be a part of the future of every caller, and be moved with
+/// it for each message.
 pub fn with_timeout<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
     statement: F,
 ) -> impl Future<Output = Result<T, E>> + use<T, E, F> {
@@ -86,9 +89,9 @@ pub fn strip_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Whether the database is unavailable, and the statement is not at fault: the database is read-only (25006), has no
-/// memory or disk space (class 53), refuses connections (55000), stops or cancels statements (class 57), or another
-/// session holds a table (55P03).
+/// Whether the database is unavailable, and the statement is not at fault: the database is
+/// read-only (25006), has no memory or disk space (class 53), refuses connections (55000), stops or
+/// cancels statements (class 57), or another session holds a table (55P03).
 ///
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 pub fn is_unavailable(error: &dyn DatabaseError) -> bool {
@@ -99,7 +102,8 @@ pub fn is_unavailable(error: &dyn DatabaseError) -> bool {
 /// What a statement misses in the database although the statement is right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// A schema, table, column, function or type: the database was never migrated, or to another version.
+    /// A schema, table, column, function or type: the database was never migrated, or to another
+    /// version.
     Schema,
     /// A right of the role.
     Right,
@@ -118,9 +122,9 @@ pub fn what_is_missing(error: &sqlx::Error) -> Option<Missing> {
     }
 }
 
-/// Whether a row's data made a statement fail, so that the statement could read the other rows without it: a value that
-/// can't be computed, printed or stored (classes 21, 22, 23, 54, P0, XX), a value that took all memory (53200), or one
-/// that this process can't read.
+/// Whether a row's data made a statement fail, so that the statement could read the other rows
+/// without it: a value that can't be computed, printed or stored (classes 21, 22, 23, 54, P0, XX),
+/// a value that took all memory (53200), or one that this process can't read.
 pub fn is_of_the_data(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(told) if told.code().as_deref() == Some("53200") => !is_of_the_lock_table(told.as_ref()),
@@ -133,8 +137,8 @@ pub fn is_of_the_data(error: &sqlx::Error) -> bool {
 pub enum Fault {
     /// A row: a value that can't be computed, printed or stored (classes 22 and 54).
     Row,
-    /// A row, the schema or the server: a refusal by an operator's trigger or constraint, a damaged index, a value that
-    /// this process can't read.
+    /// A row, the schema or the server: a refusal by an operator's trigger or constraint, a damaged
+    /// index, a value that this process can't read.
     RowOrServer,
     /// A row, or a passing condition: no memory, no time, or a lost connection.
     RowOrMoment,
@@ -164,7 +168,8 @@ pub fn fault(error: &sqlx::Error) -> Option<Fault> {
     }
 }
 
-/// Whether a server without memory (53200) lacks it for locks (`max_locks_per_transaction`). No row's data causes that.
+/// Whether a server without memory (53200) lacks it for locks (`max_locks_per_transaction`). No
+/// row's data causes that.
 fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
     let told = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
     error.message().contains("shared memory")
@@ -173,18 +178,20 @@ fn is_of_the_lock_table(error: &(dyn DatabaseError + 'static)) -> bool {
             .is_some_and(|file| matches!(file, "lock.c" | "predicate.c" | "shmem.c" | "dynahash.c"))
 }
 
-/// Whether another session held a row or a table for too long (55P03). Items that need other rows may still be written.
+/// Whether another session held a row or a table for too long (55P03). Items that need other rows
+/// may still be written.
 pub fn is_lock_timeout(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("55P03")
 }
 
-/// Whether the server cancelled a statement that took too long (57014), because of a lock or a slow disk.
+/// Whether the server cancelled a statement that took too long (57014), because of a lock or a slow
+/// disk.
 pub fn is_given_up(error: &dyn DatabaseError) -> bool {
     error.code().as_deref() == Some("57014")
 }
 
-/// Whether the connection was lost during the statement: it was closed, or the server ended it (57P01). Another
-/// connection may work.
+/// Whether the connection was lost during the statement: it was closed, or the server ended it
+/// (57P01). Another connection may work.
 pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() != std::io::ErrorKind::TimedOut,
@@ -193,9 +200,9 @@ pub fn is_connection_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Commits a transaction, or rolls it back after an error and waits until the server has done that. Until then the
-/// server keeps its locks, and the next claim would skip the locked rows. That takes 100 ms or more if the server
-/// printed a gigabyte.
+/// Commits a transaction, or rolls it back after an error and waits until the server has done that.
+/// Until then the server keeps its locks, and the next claim would skip the locked rows. That takes
+/// 100 ms or more if the server printed a gigabyte.
 pub async fn end<T>(transaction: Transaction<'_, Postgres>, done: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
     match done {
         Ok(value) => transaction.commit().await.map(|()| value),
@@ -209,8 +216,8 @@ pub async fn end<T>(transaction: Transaction<'_, Postgres>, done: Result<T, sqlx
     }
 }
 
-/// Repeats a statement or a transaction that the database ended because of a deadlock (40P01). Nothing of it was
-/// written.
+/// Repeats a statement or a transaction that the database ended because of a deadlock (40P01).
+/// Nothing of it was written.
 pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
     statement: impl Fn() -> F,
 ) -> Result<T, sqlx::Error> {
@@ -223,9 +230,9 @@ pub async fn retry_on_deadlock<T, F: Future<Output = Result<T, sqlx::Error>>>(
     statement().await
 }
 
-/// Counts a retry and its reason: a whole batch was refused (`refused_batch`), another transaction was faster or the
-/// two deadlocked (`conflict`), another session held its rows or tables (`lock`), or a session's state could not be
-/// read (`unreadable_row`).
+/// Counts a retry and its reason: a whole batch was refused (`refused_batch`), another transaction
+/// was faster or the two deadlocked (`conflict`), another session held its rows or tables (`lock`),
+/// or a session's state could not be read (`unreadable_row`).
 pub fn count_retry(why: &'static str) {
     metrics::BATCH_RETRIES.count(&[why]);
 }
@@ -245,7 +252,8 @@ pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Er
 pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
     let options = bare(url)?;
     let to_prepare = options.clone();
-    // Set when a pooler is detected. Connections that were made earlier are then not reliable either.
+    // Set when a pooler is detected. Connections that were made earlier are then not reliable
+    // either.
     let shared = Arc::new(AtomicBool::new(false));
     let is_shared = shared.clone();
     Ok(PgPoolOptions::new()
@@ -270,8 +278,8 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
             })
         })
         .acquire_timeout(Duration::from_secs(3))
-        // A check before each use would cost a round trip for each statement. A connection that was used less than
-        // VALIDATION_INTERVAL ago needs none.
+        // A check before each use would cost a round trip for each statement. A connection that was
+        // used less than VALIDATION_INTERVAL ago needs none.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
             let is_shared = is_shared.load(Ordering::Relaxed);
@@ -286,8 +294,9 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
                 Ok(matches!(pinged, Ok(Ok(()))))
             })
         })
-        // A caller that stops waiting leaves its statement running on the connection. The connection returns to the
-        // pool when it answers, and is closed if it does not answer in time.
+        // A caller that stops waiting leaves its statement running on the connection. The
+        // connection returns to the pool when it answers, and is closed if it does not answer in
+        // time.
         .after_release(|connection, _| {
             Box::pin(async move {
                 let pinged = tokio::time::timeout(CHECK_TIMEOUT, connection.ping()).await;
@@ -297,7 +306,8 @@ pub fn pool(url: &str, max_connections: u32) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
-/// Opens a connection and sets it up. Errors with the reason if the database refuses the connection or its settings.
+/// Opens a connection and sets it up. Errors with the reason if the database refuses the connection
+/// or its settings.
 pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     with_timeout(async {
         let mut connection = options.connect().await?;
@@ -307,8 +317,8 @@ pub async fn reach(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
     .await
 }
 
-/// Why a pool gave no connection. The pool reports only that it timed out; the cause is in the server, a pooler or the
-/// network.
+/// Why a pool gave no connection. The pool reports only that it timed out; the cause is in the
+/// server, a pooler or the network.
 pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::PoolTimedOut => {
@@ -327,8 +337,9 @@ pub async fn reason(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-/// Refuses a database that textback can't work with, such as one behind a pooler in transaction mode. An unavailable
-/// database passes: it may come back, and its connections are checked when they are made.
+/// Refuses a database that textback can't work with, such as one behind a pooler in transaction
+/// mode. An unavailable database passes: it may come back, and its connections are checked when
+/// they are made.
 pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
     let options = bare(url)?;
     match tokio::time::timeout(SUITS_WITHIN, connection_settings::check_pooling(&options)).await {
@@ -343,7 +354,8 @@ pub async fn check_suits(url: &str) -> Result<(), sqlx::Error> {
 pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     let options = bare(url)?;
     let connecting = async {
-        // This comes before any change, because behind a pooler another server connection could get the change.
+        // This comes before any change, because behind a pooler another server connection could get
+        // the change.
         connection_settings::refuse_pooling(&options).await?;
         let mut connection = options.connect().await?;
         connection_settings::prepare(&mut connection, &options).await?;
@@ -361,8 +373,8 @@ pub async fn open_to_migrate(url: &str) -> Result<PgConnection, MigrateError> {
     Ok(connection)
 }
 
-/// Creates the schema and applies the missing migrations, in the caller's transaction. The caller holds the lock of
-/// migrate.
+/// Creates the schema and applies the missing migrations, in the caller's transaction. The caller
+/// holds the lock of migrate.
 ///
 /// Errors when the role lacks a right, or when a migration that was applied differs from ours.
 pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), MigrateError> {
@@ -382,7 +394,8 @@ pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), Migra
     }
     let mut migrations = Migrator::with_migrations(MIGRATIONS.iter().cloned().collect());
     migrations.dangerous_set_table_name("textback._sqlx_migrations");
-    // The caller's lock ends with the transaction, so it needs no statement that releases it after an error.
+    // The caller's lock ends with the transaction, so it needs no statement that releases it after
+    // an error.
     migrations.set_locking(false);
     migrations.run(connection).await.map_err(MigrateError::of)
 }
@@ -431,7 +444,8 @@ impl MigrateError {
         }
     }
 
-    /// Whether another session held a lock for too long, or the two deadlocked. The transaction can be tried again.
+    /// Whether another session held a lock for too long, or the two deadlocked. The transaction can
+    /// be tried again.
     pub fn is_of_a_lock(&self) -> bool {
         use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
         let error = match self {

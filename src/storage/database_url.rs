@@ -1,5 +1,5 @@
-//! Reads `DATABASE_URL`, and says what is wrong with one that can't be used. No error contains a part of the URL that may
-//! belong to the password.
+//! Reads `DATABASE_URL`, and says what is wrong with one that can't be used. No error contains a
+//! part of the URL that may belong to the password.
 
 use std::str::FromStr;
 
@@ -41,8 +41,8 @@ pub enum DatabaseUrlError {
     Unreadable,
 }
 
-/// Schemes of other databases that people have in such a variable. Other schemes are not shown, because they may be a
-/// part of a password.
+/// Schemes of other databases that people have in such a variable. Other schemes are not shown,
+/// because they may be a part of a password.
 const OTHER_DATABASES: [&str; 14] = [
     "mysql",
     "mysqlx",
@@ -113,7 +113,8 @@ impl FromStr for DatabaseUrl {
     }
 }
 
-/// Finds the mistakes that the standard of URLs reads as something else: a password with `#` is a host and a fragment.
+/// Finds the mistakes that the standard of URLs reads as something else: a password with `#` is a
+/// host and a fragment.
 fn check_form(text: &str) -> Result<(), DatabaseUrlError> {
     let (scheme, rest) = text.split_once("://").ok_or(DatabaseUrlError::NotAUrl)?;
     let scheme = scheme.to_ascii_lowercase();
@@ -138,8 +139,9 @@ fn check_form(text: &str) -> Result<(), DatabaseUrlError> {
     Ok(())
 }
 
-/// The character that ends the authority of a URL although it was meant as a part of the user or the password: an `@`
-/// follows it outside a parameter, or the text before it is no port. A database's address has no fragment.
+/// The character that ends the authority of a URL although it was meant as a part of the user or
+/// the password: an `@` follows it outside a parameter, or the text before it is no port. A
+/// database's address has no fragment.
 fn unencoded(host: &str, after: &str) -> Option<char> {
     let ends_with = after.chars().next()?;
     if after.contains('#') {
@@ -163,7 +165,8 @@ fn unencoded(host: &str, after: &str) -> Option<char> {
     (has_at && is_bad_port).then_some(ends_with)
 }
 
-/// Removes the parameters that have no effect, and returns their names. sqlx would log them with their values.
+/// Removes the parameters that have no effect, and returns their names. sqlx would log them with
+/// their values.
 fn keep_known_parameters(url: &mut Url) -> Result<Vec<String>, DatabaseUrlError> {
     let mut ignored = Vec::new();
     let mut kept = Vec::new();

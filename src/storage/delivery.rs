@@ -1,5 +1,5 @@
-//! Deliveries. A worker claims them in order for each contact and settles them by the answer of the carrier. The status
-//! reports of the carrier move them forward.
+//! Deliveries. A worker claims them in order for each contact and settles them by the answer of the
+//! carrier. The status reports of the carrier move them forward.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use crate::storage::since::Since;
 use crate::storage::{Storage, consent, new_id, pool, registration, turn};
 use crate::telemetry::metrics;
 
-/// A time by a clock that goes on while the process or the whole machine is suspended. It is used only to give up a
-/// claim that another worker may have by now.
+/// A time by a clock that goes on while the process or the whole machine is suspended. It is used
+/// only to give up a claim that another worker may have by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootInstant(Duration);
 
@@ -74,13 +74,14 @@ pub struct Claim {
     pub attempt: i32,
     /// When the message was stored that it answers, if it answers one.
     pub text_since: Option<Since>,
-    /// The time just before the claim, by the clock of this machine. The lease can't have begun earlier.
+    /// The time just before the claim, by the clock of this machine. The lease can't have begun
+    /// earlier.
     pub asked_at: BootInstant,
 }
 
 impl Claim {
-    /// The first claim of the delivery of a message that a claimed turn sends. With the pool of the session it equals what a
-    /// claim of its row would return.
+    /// The first claim of the delivery of a message that a claimed turn sends. With the pool of the
+    /// session it equals what a claim of its row would return.
     pub(super) fn of_new_message(id: Uuid, body: String, turn: &turn::Claim) -> Self {
         let row = ClaimRow {
             id,
@@ -100,7 +101,8 @@ impl Claim {
     }
 }
 
-/// The row of a [`Claim`]. A `!` in the name of a column in the SQL text means that it is never null.
+/// The row of a [`Claim`]. A `!` in the name of a column in the SQL text means that it is never
+/// null.
 #[derive(FromRow)]
 struct ClaimRow {
     id: Uuid,
@@ -145,8 +147,8 @@ impl ClaimRow {
 
 /// Claims deliveries that are due, within the limits, for `lease_seconds`.
 ///
-/// The same statement makes deliveries `unknown` that are `sending` after the end of their lease, because the carrier
-/// may have accepted them.
+/// The same statement makes deliveries `unknown` that are `sending` after the end of their lease,
+/// because the carrier may have accepted them.
 pub async fn claim(storage: &Storage, limits: ClaimLimits, lease_seconds: u32) -> Result<Vec<Claim>, sqlx::Error> {
     let asked_at = BootInstant::now();
     let token = new_id();
@@ -175,8 +177,8 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
     withdraw_outdated(connection, &ids).await
 }
 
-/// Withdraws those of these deliveries, which were planned again, whose messages are no longer true. The caller holds the
-/// locks of their contacts.
+/// Withdraws those of these deliveries, which were planned again, whose messages are no longer
+/// true. The caller holds the locks of their contacts.
 pub(super) async fn withdraw_outdated(connection: &mut PgConnection, planned: &[Uuid]) -> Result<(), sqlx::Error> {
     let replanned = sqlx::query_file_as!(Replanned, "sql/queries/delivery/load_replanned.sql", planned)
         .fetch_all(&mut *connection)
@@ -189,7 +191,8 @@ pub(super) async fn withdraw_outdated(connection: &mut PgConnection, planned: &[
     Ok(())
 }
 
-/// A delivery of a warning or a closing message that was planned again, with what decides whether that is still true.
+/// A delivery of a warning or a closing message that was planned again, with what decides whether
+/// that is still true.
 struct Replanned {
     id: Uuid,
     kind: MessageKind,
@@ -215,7 +218,8 @@ pub struct Settlement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Written {
-        /// There may be work with deliveries now: with this one, or with another one to the contact.
+        /// There may be work with deliveries now: with this one, or with another one to the
+        /// contact.
         may_have_work: bool,
     },
     /// The lease was lost, or a status callback was faster than the carrier's answer.
@@ -252,8 +256,8 @@ impl Report {
     }
 }
 
-/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock, and the caller repeats it. If the
-/// delivery moved, the caller notifies the workers of deliveries.
+/// Moves a delivery forward by a report of the carrier. It may be ended by a deadlock, and the
+/// caller repeats it. If the delivery moved, the caller notifies the workers of deliveries.
 pub async fn record(connection: &mut PgConnection, project_id: Uuid, report: &Report) -> Result<Recorded, sqlx::Error> {
     let recording = async {
         let says_more = [DeliveryErrorClass::OptedOut, DeliveryErrorClass::Unregistered];
@@ -311,10 +315,11 @@ async fn move_by(connection: &mut PgConnection, project_id: Uuid, report: &Repor
     .await
 }
 
-/// Settles a batch of deliveries. One statement stores the batch. A transaction is begun only if an outcome has further
-/// effects.
+/// Settles a batch of deliveries. One statement stores the batch. A transaction is begun only if an
+/// outcome has further effects.
 ///
-/// Of several settlements of one delivery, the first that is stored releases the token, and the others are stale.
+/// Of several settlements of one delivery, the first that is stored releases the token, and the
+/// others are stale.
 pub(super) async fn flush(
     connection: &mut PgConnection,
     settlements: Vec<Settlement>,
@@ -376,8 +381,8 @@ async fn store(
     Ok(settled)
 }
 
-/// Writes the further effects of the decisions. They are rare, so each has a statement of its own that runs only if a
-/// delivery has the effect.
+/// Writes the further effects of the decisions. They are rare, so each has a statement of its own
+/// that runs only if a delivery has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[(&Settlement, &Store)]) -> Result<(), sqlx::Error> {
     let (mut planned, mut failed, mut opted_out, mut unregistered, mut not_in_pool) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! Checks whether a process can serve: whether the database answers, has the schema of this binary and can be written.
-//! Reports how much work waits.
+//! Checks whether a process can serve: whether the database answers, has the schema of this binary
+//! and can be written. Reports how much work waits.
 //!
 //! docs/decisions/039-wrong-states.md has the reasons.
 
@@ -21,8 +21,9 @@ use crate::storage::{Storage, database, schema};
 /// A process that can serve, and what its operator should know all the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
-    /// The version of the database's schema, if it is newer than this binary's. That is usual while a new version is
-    /// rolled out: `migrate` runs before the processes of the version before are replaced.
+    /// The version of the database's schema, if it is newer than this binary's. That is usual while
+    /// a new version is rolled out: `migrate` runs before the processes of the version before are
+    /// replaced.
     pub newer_schema: Option<i64>,
 }
 
@@ -72,12 +73,12 @@ pub enum NotReady {
     NotClaimable { kinds: String },
 }
 
-/// How long a failed ingest counts if none has succeeded since. A load balancer sends no requests to a process that is
-/// not ready, so no ingest can show that the database works again.
+/// How long a failed ingest counts if none has succeeded since. A load balancer sends no requests
+/// to a process that is not ready, so no ingest can show that the database works again.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
-/// The messages of how many contacts must have failed if each may have waited for a locked row. With one contact, the
-/// cause is its row, and the messages of other contacts are not affected.
+/// The messages of how many contacts must have failed if each may have waited for a locked row.
+/// With one contact, the cause is its row, and the messages of other contacts are not affected.
 const CONTACTS: usize = 2;
 
 /// The results of the latest ingests of this process. Cheap to clone.
@@ -105,7 +106,8 @@ impl ContactKey {
 }
 
 impl IngestHealth {
-    /// Records that a message could not be stored. `is_of_the_database` is false if one locked row may be the cause.
+    /// Records that a message could not be stored. `is_of_the_database` is false if one locked row
+    /// may be the cause.
     pub fn failed(&self, contact: ContactKey, is_of_the_database: bool) {
         let mut failing = self.failing();
         let now = Instant::now();
@@ -139,15 +141,15 @@ impl IngestHealth {
     }
 }
 
-/// How long all claims of a kind of work may fail before the process is not ready. The search for one failing row among
-/// a thousand takes less.
+/// How long all claims of a kind of work may fail before the process is not ready. The search for
+/// one failing row among a thousand takes less.
 const NOT_CLAIMABLE: Duration = Duration::from_secs(30);
 
 /// A larger difference between two clocks makes logs hard to read.
 const CLOCKS_APART_SECONDS: f64 = 2.0;
 
-/// How to find and end the session that holds a table. It needs the rights of a superuser, or of the role of that
-/// session.
+/// How to find and end the session that holds a table. It needs the rights of a superuser, or of
+/// the role of that session.
 pub const END_THE_HOLDER: &str = "find the holder: select relation::regclass, pid, usename, state, query from pg_locks join pg_stat_activity using (pid) where granted and relation is not null and mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock'); end it: select pg_terminate_backend(pid)";
 
 impl From<sqlx::Error> for NotReady {
@@ -161,14 +163,14 @@ impl From<sqlx::Error> for NotReady {
     }
 }
 
-/// Checks that the database answers, has the schema of this binary or a newer one, and can be written, and that `keys`
-/// decrypt the stored secrets.
+/// Checks that the database answers, has the schema of this binary or a newer one, and can be
+/// written, and that `keys` decrypt the stored secrets.
 pub async fn check(storage: &Storage, keys: Option<&SecretKeys>) -> Result<Ready, NotReady> {
     let needed = database::newest_migration();
     let state = match read_state(storage).await {
         Ok(state) => state,
-        // There is no table of migrations, because no migration was ever applied, or a right is missing: without USAGE
-        // of the schema it looks like a missing schema.
+        // There is no table of migrations, because no migration was ever applied, or a right is
+        // missing: without USAGE of the schema it looks like a missing schema.
         Err(error) if database::what_is_missing(&error).is_some() => {
             refuse_missing_rights(storage).await?;
             return Err(NotReady::Schema { found: 0, needed });
@@ -207,8 +209,8 @@ async fn read_state(storage: &Storage) -> Result<State, sqlx::Error> {
         if !read.as_ref().is_err_and(database::is_connection_lost) {
             return read;
         }
-        // A lost connection says nothing about the database. After VALIDATION_INTERVAL the pool checks each connection,
-        // so it gives no lost one.
+        // A lost connection says nothing about the database. After VALIDATION_INTERVAL the pool
+        // checks each connection, so it gives no lost one.
         tokio::time::sleep(database::VALIDATION_INTERVAL).await;
         state(storage).await
     };
@@ -225,7 +227,8 @@ async fn refuse_missing_rights(storage: &Storage) -> Result<(), NotReady> {
     }
 }
 
-/// Refuses keys that do not decrypt all stored secrets: the webhooks and the deliveries of those projects would fail.
+/// Refuses keys that do not decrypt all stored secrets: the webhooks and the deliveries of those
+/// projects would fail.
 pub async fn refuse_unreadable_secrets(storage: &Storage, keys: &SecretKeys) -> Result<(), NotReady> {
     let asking = async { key_rotation::unreadable(&mut *storage.connection().await?, keys).await };
     match database::with_timeout::<_, sqlx::Error, _>(asking).await {
@@ -235,9 +238,9 @@ pub async fn refuse_unreadable_secrets(storage: &Storage, keys: &SecretKeys) -> 
     }
 }
 
-/// Checks that messages can be stored: the last ingest succeeded, and no session holds a table that every message
-/// needs. If a session holds a table that only some messages need, such as `attachment`, the ingest of those messages
-/// fails.
+/// Checks that messages can be stored: the last ingest succeeded, and no session holds a table that
+/// every message needs. If a session holds a table that only some messages need, such as
+/// `attachment`, the ingest of those messages fails.
 async fn writable(storage: &Storage) -> Result<(), NotReady> {
     if storage.ingest_health.fails() {
         return Err(NotReady::Blocked(
@@ -260,9 +263,10 @@ async fn writable(storage: &Storage) -> Result<(), NotReady> {
     }
 }
 
-/// Why a process is not ready, by the error of its check. A pool that gives no connection does not tell why, so that is looked
-/// for: a pooler in transaction mode is one cause. If there is none, and the pool has connections of which none is free, all of
-/// them are held by statements that do not end.
+/// Why a process is not ready, by the error of its check. A pool that gives no connection does not
+/// tell why, so that is looked for: a pooler in transaction mode is one cause. If there is none,
+/// and the pool has connections of which none is free, all of them are held by statements that do
+/// not end.
 async fn not_ready(storage: &Storage, error: sqlx::Error) -> NotReady {
     match (database::reason(&storage.pool, error).await, storage.pool.size()) {
         (sqlx::Error::PoolTimedOut, all) if all > 0 => {
@@ -309,13 +313,14 @@ async fn state(storage: &Storage) -> Result<State, sqlx::Error> {
     sqlx::query_file_as!(State, "sql/queries/health/state.sql", &functions[..]).fetch_one(&mut *connection).await
 }
 
-/// The GRANT statements that a role lacks for all commands but migrate. `None` means the current role.
+/// The GRANT statements that a role lacks for all commands but migrate. `None` means the current
+/// role.
 pub async fn missing_grants(connection: &mut PgConnection, role: Option<&str>) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/health/missing_grants.sql", role).fetch_all(connection).await
 }
 
-/// Grants a role all rights that it lacks, in the transaction of the caller, which runs as the owner of the schema.
-/// Returns the number of statements.
+/// Grants a role all rights that it lacks, in the transaction of the caller, which runs as the
+/// owner of the schema. Returns the number of statements.
 pub async fn grant(connection: &mut PgConnection, role: &str) -> Result<usize, sqlx::Error> {
     let missing = missing_grants(connection, Some(role)).await?;
     for statement in &missing {
@@ -367,8 +372,9 @@ pub async fn server(connection: &mut PgConnection) -> Result<Server, sqlx::Error
     sqlx::query_file_as!(Server, "sql/queries/health/server.sql").fetch_one(connection).await
 }
 
-/// By how many seconds the clock of this machine and the database's `now` are apart, if that is too much. Rows use the
-/// database's clock; logs and the signatures of calls to agents use this machine's.
+/// By how many seconds the clock of this machine and the database's `now` are apart, if that is too
+/// much. Rows use the database's clock; logs and the signatures of calls to agents use this
+/// machine's.
 pub fn clocks_apart(now: DateTime<Utc>) -> Option<f64> {
     let apart = (Utc::now() - now).as_seconds_f64().abs();
     (apart > CLOCKS_APART_SECONDS).then_some(apart)

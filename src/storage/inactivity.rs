@@ -67,7 +67,8 @@ impl Locked {
     fn facts(&self, capabilities: Capabilities, quiet_until: Option<DateTime<Utc>>) -> Facts {
         let warning = match self.status {
             SessionStatus::Open => None,
-            // A warning has its delivery. Without it nobody would know whether the contact was warned.
+            // A warning has its delivery. Without it nobody would know whether the contact was
+            // warned.
             SessionStatus::Warned | SessionStatus::Closed => Some(Warning {
                 status: self.warning_status.unwrap_or(DeliveryStatus::Unknown),
                 accepted_at: self.warning_accepted_at,
@@ -150,9 +151,10 @@ struct Writes<'a> {
     closings: Vec<PlannedMessage<'a>>,
 }
 
-/// Decides about the sessions whose job is due, at most `limits.most`, by what their channels can do. It may be ended by a deadlock: it locks as many rows
-/// as a batch of turns, and neither knows which rows the other needs. The caller commits, and tells the workers of
-/// deliveries when a message is planned.
+/// Decides about the sessions whose job is due, at most `limits.most`, by what their channels can
+/// do. It may be ended by a deadlock: it locks as many rows as a batch of turns, and neither knows
+/// which rows the other needs. The caller commits, and tells the workers of deliveries when a
+/// message is planned.
 pub async fn decide(
     connection: &mut PgConnection,
     limits: &ClaimLimits,
@@ -232,7 +234,8 @@ impl<'a> Writes<'a> {
     }
 }
 
-/// In how many seconds the next job is due. Negative when one is overdue, `None` when there is none.
+/// In how many seconds the next job is due. Negative when one is overdue, `None` when there is
+/// none.
 pub async fn next_due(connection: &mut PgConnection) -> Result<Option<f64>, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/inactivity/next_due.sql").fetch_one(connection).await
 }

@@ -1,7 +1,7 @@
 //! What must always be true, as views that must be empty.
 //!
-//! `migrate` replaces the views that changed, so they match this binary. `tests/it/schema.rs` checks the rules of the
-//! schema.
+//! `migrate` replaces the views that changed, so they match this binary. `tests/it/schema.rs`
+//! checks the rules of the schema.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 

@@ -50,7 +50,8 @@ struct UnreadableRow {
     all_rows: i64,
 }
 
-/// Finds the stored secrets that none of the keys decrypts, by the id of the key that is stored beside each.
+/// Finds the stored secrets that none of the keys decrypts, by the id of the key that is stored
+/// beside each.
 pub async fn unreadable(connection: &mut PgConnection, keys: &SecretKeys) -> Result<Option<Unreadable>, sqlx::Error> {
     let given = keys.ids();
     let found = sqlx::query_file_as!(UnreadableRow, "sql/queries/secret/unreadable.sql", &given[..]);
@@ -72,11 +73,11 @@ pub async fn unreadable(connection: &mut PgConnection, keys: &SecretKeys) -> Res
     }))
 }
 
-/// Re-encrypts the secrets that are encrypted with another key than the first one. Returns the number of rows. A row
-/// whose secrets none of the keys decrypts stays as it is.
+/// Re-encrypts the secrets that are encrypted with another key than the first one. Returns the
+/// number of rows. A row whose secrets none of the keys decrypts stays as it is.
 ///
-/// Several processes may do this at the same time, because a row is only written if it did not change since it was
-/// read.
+/// Several processes may do this at the same time, because a row is only written if it did not
+/// change since it was read.
 pub async fn re_encrypt(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
     Ok(re_encrypt_accounts(storage, keys).await? + re_encrypt_agents(storage, keys).await?)
 }
@@ -116,8 +117,8 @@ async fn re_encrypt_agents(storage: &Storage, keys: &SecretKeys) -> Result<usize
 }
 
 impl EncryptedRow {
-    /// The secrets, encrypted with the first key. `contexts` are in the order of the secrets. Returns `None` if we
-    /// don't have the key of the row, or if a secret can't be decrypted.
+    /// The secrets, encrypted with the first key. `contexts` are in the order of the secrets.
+    /// Returns `None` if we don't have the key of the row, or if a secret can't be decrypted.
     fn re_encrypted(&self, keys: &SecretKeys, contexts: Vec<SecretContext>) -> Option<Vec<Option<Vec<u8>>>> {
         if !keys.decrypts(&self.key_id) {
             return None;
@@ -130,13 +131,14 @@ impl EncryptedRow {
         let renewed: Result<_, SecretError> = self.secrets.iter().zip(contexts).map(renew).collect();
         renewed
             .inspect_err(
-                |error| tracing::error!(%error, id = %self.id, "a stored secret can't be decrypted; set it again"),
+                |error| tracing::error!(%error, id = %self.id, "a stored secret could not be decrypted; set it again"),
             )
             .ok()
     }
 }
 
-/// Re-encrypts in a task of its own while the process starts. A failure is logged, and the next start tries again.
+/// Re-encrypts in a task of its own while the process starts. A failure is logged, and the next
+/// start tries again.
 pub fn re_encrypt_in_background(storage: &Storage, keys: &SecretKeys) {
     if keys.others() == 0 {
         return;
@@ -145,7 +147,7 @@ pub fn re_encrypt_in_background(storage: &Storage, keys: &SecretKeys) {
     tokio::spawn(async move {
         match re_encrypt(&storage, &keys).await {
             Ok(0) => {}
-            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets are encrypted with the new key"),
+            Ok(rows) => tracing::info!(rows, key_id = keys.id(), "stored secrets were encrypted with the new key"),
             Err(error) => {
                 tracing::warn!(%error, "stored secrets could not be re-encrypted; the earlier key is still needed")
             }

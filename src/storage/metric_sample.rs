@@ -1,5 +1,5 @@
-//! What the metrics show of the database. One process at a time counts, and all processes read what it counted, so that
-//! more processes and more scrapers make no more work.
+//! What the metrics show of the database. One process at a time counts, and all processes read what
+//! it counted, so that more processes and more scrapers make no more work.
 
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,8 @@ pub struct Queues {
     pub oldest_unknown_seconds: f64,
     pub quarantine: Vec<(QuarantineKind, i64)>,
     pub set_aside: i64,
-    /// How many seconds ago the last hour ended whose rollups are final. `None`: another version counted.
+    /// How many seconds ago the last hour ended whose rollups are final. `None`: another version
+    /// counted.
     #[serde(default)]
     pub rollup_lag_seconds: Option<f64>,
 }

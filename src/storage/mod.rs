@@ -1,5 +1,5 @@
-//! The only module with SQL: one module for each noun, one function for each statement. It knows nothing of HTTP, of
-//! carriers or of the job runtime.
+//! The only module with SQL: one module for each noun, one function for each statement. It knows
+//! nothing of HTTP, of carriers or of the job runtime.
 
 pub mod agent;
 pub mod api_key;
@@ -105,8 +105,8 @@ impl Storage {
         &self.ingest_health
     }
 
-    /// A connection of the pool, for one statement or a few. It goes back to the pool when it is dropped. Whoever holds
-    /// one must not wait for another one: all others may be waiting too.
+    /// A connection of the pool, for one statement or a few. It goes back to the pool when it is
+    /// dropped. Whoever holds one must not wait for another one: all others may be waiting too.
     pub async fn connection(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         database::acquire(&self.pool).await
     }
@@ -116,7 +116,8 @@ impl Storage {
         Transaction::begin(database::acquire(&self.pool).await?, None).await
     }
 
-    /// How many connections the pool has open, how many of them are idle, and how many it opens at most.
+    /// How many connections the pool has open, how many of them are idle, and how many it opens at
+    /// most.
     pub fn connections(&self) -> (usize, usize, usize) {
         let whole = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         (whole(self.pool.size()), self.pool.num_idle(), whole(self.pool.options().get_max_connections()))
@@ -133,10 +134,12 @@ impl Storage {
     }
 }
 
-/// How often `migrate` begins again after another session held a lock that it needs, such as another `migrate`.
+/// How often `migrate` begins again after another session held a lock that it needs, such as
+/// another `migrate`.
 const MIGRATE_TRIES: u32 = 30;
 
-/// Brings the database to this binary's schema: migrations, functions, triggers, views and reference data, all or nothing.
+/// Brings the database to this binary's schema: migrations, functions, triggers, views and
+/// reference data, all or nothing.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.
 pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
@@ -145,7 +148,7 @@ pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
     loop {
         match migrate_once(&mut connection).await {
             Err(error) if error.is_of_a_lock() && tries < MIGRATE_TRIES => {
-                tracing::info!(%error, "another session holds a lock that migrate needs; it tries again");
+                tracing::info!(%error, "another session held a lock that migrate needs; migrate will try again");
                 tries += 1;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -166,7 +169,7 @@ async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::Mig
     comments::install(&mut transaction).await?;
     reference_data::load(&mut transaction).await?;
     transaction.commit().await?;
-    tracing::debug!(?installed, "functions, triggers and views are installed");
+    tracing::debug!(?installed, "functions, triggers and views were installed");
     Ok(())
 }
 

@@ -1,8 +1,9 @@
-//! Tells workers that jobs wait, within the process and between processes. Correctness does not depend on it, because
-//! workers also poll.
+//! Tells workers that jobs wait, within the process and between processes. Correctness does not
+//! depend on it, because workers also poll.
 //!
-//! A process notifies itself after the commit. One task per process notifies the others with NOTIFY, at most every 5 ms
-//! and never in a transaction that writes: a NOTIFY in the ingest transaction cut it from 4,300 to 757 commits a second.
+//! A process notifies itself after the commit. One task per process notifies the others with
+//! NOTIFY, at most every 5 ms and never in a transaction that writes: a NOTIFY in the ingest
+//! transaction cut it from 4,300 to 757 commits a second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,8 +21,8 @@ use crate::storage::database;
 
 /// The channel of NOTIFY.
 const CHANNEL: &str = "textback_work";
-/// The shortest time between two NOTIFYs of a process. With 20 ms, half of the time from a message to its reply was
-/// spent waiting for it.
+/// The shortest time between two NOTIFYs of a process. With 20 ms, half of the time from a message
+/// to its reply was spent waiting for it.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(5);
 /// How long [`Notifier::notify_later`] waits.
 const DELAY: Duration = Duration::from_millis(200);
@@ -148,8 +149,8 @@ impl Notifier {
         }
     }
 
-    /// Notifies this process of what other processes publish, until the pool is closed. Keeps one connection of the
-    /// pool, and takes a new one when it breaks.
+    /// Notifies this process of what other processes publish, until the pool is closed. Keeps one
+    /// connection of the pool, and takes a new one when it breaks.
     pub async fn listen_to_notifications(self: Arc<Self>, pool: PgPool) {
         loop {
             if let Err(error) = self.listen_until_disconnected(&pool).await {
@@ -157,14 +158,15 @@ impl Notifier {
                     return;
                 }
                 if let Some(times) = NOT_LISTENING.observe("", &error.to_string()) {
-                    tracing::warn!(%error, times, "the connection that listens for jobs was lost; workers poll until it is back");
+                    tracing::warn!(%error, times, "the connection that listens for jobs was lost; workers will poll until it is back");
                 }
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
-    /// How long a notification takes from one connection of a pool to another. `None` if it is lost.
+    /// How long a notification takes from one connection of a pool to another. `None` if it is
+    /// lost.
     pub async fn round_trip(&self, pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
         let channel = format!("textback_check_{}", self.process.simple());
         let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;

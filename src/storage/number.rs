@@ -1,5 +1,5 @@
-//! Numbers of projects: what they are to become, claimed to be reconciled with the carrier, and settled by what was
-//! observed.
+//! Numbers of projects: what they are to become, claimed to be reconciled with the carrier, and
+//! settled by what was observed.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::storage::pagination::{Page, rows_to_read};
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, new_id, registration};
 
-/// A number that a project has or wants. Claims decode it by the names of the columns, which say in the SQL text that
-/// this struct decides on their types.
+/// A number that a project has or wants. Claims decode it by the names of the columns, which say in
+/// the SQL text that this struct decides on their types.
 #[derive(Debug, Clone, FromRow)]
 pub struct Number {
     pub id: Uuid,
@@ -123,8 +123,8 @@ pub struct Step {
     pub detail: Option<String>,
 }
 
-/// Stores that a number is wanted, before the carrier is asked for anything, so that a crash interrupts nothing for
-/// good. `None`: it is being released at this moment.
+/// Stores that a number is wanted, before the carrier is asked for anything, so that a crash
+/// interrupts nothing for good. `None`: it is being released at this moment.
 pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_file_scalar!(
         "sql/queries/number/attach.sql",
@@ -141,7 +141,8 @@ pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> R
     .await
 }
 
-/// Changes the agent of a number, or whether its webhooks are repaired. Returns false if the project has no such number.
+/// Changes the agent of a number, or whether its webhooks are repaired. Returns false if the
+/// project has no such number.
 pub async fn change(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -155,7 +156,8 @@ pub async fn change(
     Ok(changed.rows_affected() == 1)
 }
 
-/// Stores that a number is to be detached or released. Returns false if the project has no such number.
+/// Stores that a number is to be detached or released. Returns false if the project has no such
+/// number.
 pub async fn set_desired_state(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -169,7 +171,8 @@ pub async fn set_desired_state(
     Ok(stored.rows_affected() == 1)
 }
 
-/// Claims one number for `lease_seconds`. `None` when another process has claimed it, or there is none.
+/// Claims one number for `lease_seconds`. `None` when another process has claimed it, or there is
+/// none.
 pub async fn claim_one(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -205,8 +208,8 @@ pub async fn claim_due(storage: &Storage, limits: ClaimLimits, lease_seconds: u3
     Ok(numbers.into_iter().map(|number| Claim { number, token }).collect())
 }
 
-/// Writes a portion of a decision about the messages that waited for the registration of some number, in a transaction of
-/// its own. Returns whether it wrote one: more may follow.
+/// Writes a portion of a decision about the messages that waited for the registration of some
+/// number, in a transaction of its own. Returns whether it wrote one: more may follow.
 pub async fn release_held(storage: &Storage) -> Result<bool, sqlx::Error> {
     let wrote_one = sqlx::query_file_scalar!("sql/queries/number/release_next.sql")
         .fetch_one(&mut *storage.connection().await?)
@@ -217,8 +220,8 @@ pub async fn release_held(storage: &Storage) -> Result<bool, sqlx::Error> {
     Ok(wrote_one)
 }
 
-/// Renews the lease of a number while a future runs, however long that takes. If the lease is lost all the same, what
-/// was observed can't be written.
+/// Renews the lease of a number while a future runs, however long that takes. If the lease is lost
+/// all the same, what was observed can't be written.
 pub async fn while_leased<F: Future>(storage: &Storage, claim: &Claim, lease_seconds: u32, running: F) -> F::Output {
     let mut running = std::pin::pin!(running);
     loop {
@@ -247,9 +250,10 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Claim]) -> Resul
     Ok(())
 }
 
-/// Writes what was observed and done about a number. Returns false if the lease was lost. It locks the number and then its
-/// deliveries, so it may be ended by a deadlock with somebody who has locked a delivery and reads the number. The caller
-/// commits, and tells the workers of deliveries, because an approval releases what waited for it.
+/// Writes what was observed and done about a number. Returns false if the lease was lost. It locks
+/// the number and then its deliveries, so it may be ended by a deadlock with somebody who has
+/// locked a delivery and reads the number. The caller commits, and tells the workers of deliveries,
+/// because an approval releases what waited for it.
 pub async fn settle(
     connection: &mut PgConnection,
     claim: &Claim,
@@ -267,8 +271,8 @@ pub async fn settle(
     Ok(is_settled)
 }
 
-/// Removes a number that was never the project's, because the carrier will never have it for us. Returns false if it was
-/// requested anew, or the lease was lost.
+/// Removes a number that was never the project's, because the carrier will never have it for us.
+/// Returns false if it was requested anew, or the lease was lost.
 pub async fn forget(connection: &mut PgConnection, claim: &Claim) -> Result<bool, sqlx::Error> {
     let (id, generation) = (claim.number.id, claim.number.generation);
     sqlx::query_file_scalar!("sql/queries/number/forget.sql", id, claim.token, generation).fetch_one(connection).await
@@ -304,7 +308,8 @@ pub struct BackfillClaim {
     pub backfilled_until: DateTime<Utc>,
 }
 
-/// Claims numbers that are due for a backfill, within the limits. Each is due again after `every_seconds`.
+/// Claims numbers that are due for a backfill, within the limits. Each is due again after
+/// `every_seconds`.
 pub async fn claim_backfill(
     storage: &Storage,
     limits: ClaimLimits,
@@ -353,12 +358,14 @@ pub async fn find_by_number(
         .await
 }
 
-/// Whether a project has or had a number. One that was detached keeps its sessions and its consents.
+/// Whether a project has or had a number. One that was detached keeps its sessions and its
+/// consents.
 pub async fn is_of_project(connection: &mut PgConnection, project_id: Uuid, number: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/number/is_of_project.sql", project_id, number).fetch_one(connection).await
 }
 
-/// The number that sends to a contact when the request names none. `None` when the project has no number.
+/// The number that sends to a contact when the request names none. `None` when the project has no
+/// number.
 pub async fn choose(
     connection: &mut PgConnection,
     project_id: Uuid,

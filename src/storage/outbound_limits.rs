@@ -1,5 +1,5 @@
-//! Limits on outbound messages: the count of messages, the usage of each limit, and the countries that a project may
-//! send to. The schema decides what exceeds a limit.
+//! Limits on outbound messages: the count of messages, the usage of each limit, and the countries
+//! that a project may send to. The schema decides what exceeds a limit.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ struct LimitRow {
     until_at: DateTime<Utc>,
 }
 
-/// Counts messages, and returns the limits that stop some of each item's. What is `None` needs no count, and if all are, no
-/// statement runs. The caller holds the locks of the contacts.
+/// Counts messages, and returns the limits that stop some of each item's. What is `None` needs no
+/// count, and if all are, no statement runs. The caller holds the locks of the contacts.
 pub(super) async fn count<'a>(
     connection: &mut PgConnection,
     items: impl Iterator<Item = Option<ToCount<'a>>>,

@@ -26,7 +26,8 @@ impl<T> Page<T> {
     }
 }
 
-/// How many rows a statement reads for a page: one more than its limit, which shows whether more follow.
+/// How many rows a statement reads for a page: one more than its limit, which shows whether more
+/// follow.
 pub const fn rows_to_read(limit: u32) -> i64 {
     limit as i64 + 1
 }

@@ -1,10 +1,11 @@
-//! Passes over a batch: what concerns the same thing is written one after the other, in the same transaction.
+//! Passes over a batch: what concerns the same thing is written one after the other, in the same
+//! transaction.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The positions of a batch's items in passes. In each pass a key occurs once at most, and items with the same key keep
-/// their order. Nearly always there is one pass.
+/// The positions of a batch's items in passes. In each pass a key occurs once at most, and items
+/// with the same key keep their order. Nearly always there is one pass.
 pub(super) fn passes<K: Eq + Hash>(keys: impl Iterator<Item = K>) -> Vec<Vec<usize>> {
     let mut passes: Vec<Vec<usize>> = Vec::new();
     let mut counts: HashMap<K, usize> = HashMap::new();

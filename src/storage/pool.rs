@@ -54,7 +54,8 @@ pub async fn facts(connection: &mut PgConnection, of: PoolContact<'_>) -> Result
     Ok(Facts { members: rows.into_iter().map(Member::from).collect(), opted_out })
 }
 
-/// The same, under a lock that lasts until the transaction ends: who chooses later sees what became of this choice.
+/// The same, under a lock that lasts until the transaction ends: who chooses later sees what became
+/// of this choice.
 pub(super) async fn locked_facts(connection: &mut PgConnection, of: PoolContact<'_>) -> Result<Facts, sqlx::Error> {
     sqlx::query_file!("sql/queries/number/lock_pool.sql", of.project_id, of.pool_id, of.contact)
         .execute(&mut *connection)
@@ -62,8 +63,8 @@ pub(super) async fn locked_facts(connection: &mut PgConnection, of: PoolContact<
     facts(connection, of).await
 }
 
-/// Forgets the pools of deliveries that the carrier refused because their numbers are not in these pools. The numbers are checked
-/// at once. The caller holds the locks of the contacts.
+/// Forgets the pools of deliveries that the carrier refused because their numbers are not in these
+/// pools. The numbers are checked at once. The caller holds the locks of the contacts.
 pub(super) async fn leave(connection: &mut PgConnection, deliveries: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query_file!("sql/queries/number/leave_pool.sql", deliveries).execute(connection).await?;
     Ok(())

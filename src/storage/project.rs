@@ -18,8 +18,8 @@ pub struct Project {
     pub webhook_key: String,
 }
 
-/// Creates a project with a key that may do everything in it. The key is returned here and never again. The caller gives a
-/// transaction, so that no project is without a key.
+/// Creates a project with a key that may do everything in it. The key is returned here and never
+/// again. The caller gives a transaction, so that no project is without a key.
 pub async fn create(connection: &mut PgConnection, name: &str) -> Result<(Project, String), sqlx::Error> {
     let project = sqlx::query_file_as!(Project, "sql/queries/project/create.sql", new_id(), name, draw_token(""))
         .fetch_one(&mut *connection)
@@ -62,8 +62,8 @@ pub struct Settings {
     pub outbound_per_project_per_minute: i32,
     /// The same in 24 hours.
     pub outbound_per_project_per_day: i32,
-    /// The countries that the project may send to. Without a list: the countries of its numbers, and contacts who wrote
-    /// first.
+    /// The countries that the project may send to. Without a list: the countries of its numbers,
+    /// and contacts who wrote first.
     pub allowed_countries: Option<Vec<String>>,
     /// What somebody gets who texts HELP.
     pub help_message: Option<String>,

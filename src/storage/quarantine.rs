@@ -15,7 +15,8 @@ use crate::telemetry::metrics;
 pub struct NewItem<'a> {
     pub project_id: Uuid,
     pub kind: QuarantineKind,
-    /// Why it fits nothing: the word of a `RejectReason` or a `ReportRejectReason`, or the constraint that refused it.
+    /// Why it fits nothing: the word of a `RejectReason` or a `ReportRejectReason`, or the
+    /// constraint that refused it.
     pub reason: &'a str,
     /// The carrier's id of the message, if the request has one.
     pub carrier_id: Option<&'a str>,
@@ -98,8 +99,9 @@ pub async fn list(
     Ok(Page::of(rows, limit, |item: &Item| item.id.to_string()))
 }
 
-/// Whether a word can be a reason that [`crate::domain::quarantine::is_reason`] does not know: a constraint has this name, or
-/// something in the quarantine of the project has it as its reason, such as a constraint that a migration removed.
+/// Whether a word can be a reason that [`crate::domain::quarantine::is_reason`] does not know: a
+/// constraint has this name, or something in the quarantine of the project has it as its reason,
+/// such as a constraint that a migration removed.
 pub async fn is_reason(connection: &mut PgConnection, project_id: Uuid, word: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/quarantine/is_reason.sql", project_id, word).fetch_one(connection).await
 }

@@ -1,4 +1,5 @@
-//! Until when it is quiet for contacts: the clocks of their time zones are the database's, whose zones the system keeps up to date.
+//! Until when it is quiet for contacts: the clocks of their time zones are the database's, whose
+//! zones the system keeps up to date.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ pub(super) struct Quiet<'a> {
 /// The quiet hours of zones that the database knows.
 type Spans = BTreeMap<(QuietHours, TimeZone), Vec<Span>>;
 
-/// Until when it is quiet for each contact. `None` is a contact of a project without quiet hours, and if all are, no statement runs.
+/// Until when it is quiet for each contact. `None` is a contact of a project without quiet hours,
+/// and if all are, no statement runs.
 pub(super) async fn until_each<'a>(
     connection: &mut PgConnection,
     contacts: impl Iterator<Item = Option<Quiet<'a>>>,
@@ -39,7 +41,8 @@ pub(super) async fn until_each<'a>(
     Ok(contacts.iter().map(|contact| contact.as_ref().and_then(until)).collect())
 }
 
-/// Loads the quiet hours of all zones of contacts, and those of UTC, by which a contact goes whose zones the database does not know.
+/// Loads the quiet hours of all zones of contacts, and those of UTC, by which a contact goes whose
+/// zones the database does not know.
 async fn load(
     connection: &mut PgConnection,
     contacts: &[Option<(Quiet<'_>, TimeZones)>],
@@ -68,7 +71,8 @@ async fn load(
     Ok(known.collect())
 }
 
-/// The zones of phone numbers that the database knows neither by their name nor by the one that stands in for it.
+/// The zones of phone numbers that the database knows neither by their name nor by the one that
+/// stands in for it.
 pub async fn unknown_zones(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let all = time_zone::all();
     let zones: Vec<&str> = all.iter().map(|zone| zone.as_str()).collect();

@@ -23,7 +23,8 @@ fn rows(csv: &str) -> Vec<Map<String, Value>> {
         .collect()
 }
 
-/// The records of a CSV file. A field in quotes may contain commas, line ends, and quotes written twice.
+/// The records of a CSV file. A field in quotes may contain commas, line ends, and quotes written
+/// twice.
 fn records(csv: &str) -> Vec<Vec<String>> {
     let (mut records, mut record, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut is_quoted = false;

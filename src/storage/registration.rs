@@ -28,8 +28,9 @@ struct Locked {
     policy: RegistrationPolicy,
 }
 
-/// Stores the registration of numbers, and their send policies by their countries' policies. Held deliveries are planned
-/// again when the number may send. It locks the numbers and then their deliveries, so it may be ended by a deadlock.
+/// Stores the registration of numbers, and their send policies by their countries' policies. Held
+/// deliveries are planned again when the number may send. It locks the numbers and then their
+/// deliveries, so it may be ended by a deadlock.
 pub(super) async fn settle(
     connection: &mut PgConnection,
     numbers: &[Uuid],
@@ -41,9 +42,10 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Records that the carrier blocked deliveries because their numbers are not registered, each with the carrier's code. The
-/// numbers are checked at once, because a report may be older than an approval. All numbers are locked by one statement, in
-/// the order of their ids: two batches that each have deliveries of the same numbers would otherwise wait for each other.
+/// Records that the carrier blocked deliveries because their numbers are not registered, each with
+/// the carrier's code. The numbers are checked at once, because a report may be older than an
+/// approval. All numbers are locked by one statement, in the order of their ids: two batches that
+/// each have deliveries of the same numbers would otherwise wait for each other.
 pub(super) async fn record_refusals(
     connection: &mut PgConnection,
     blocked: &[(Uuid, Option<i32>)],

@@ -1,4 +1,5 @@
-//! Reads the reports of `sql/reports` ([`crate::domain::report`]) from the views of the schema `reporting`.
+//! Reads the reports of `sql/reports` ([`crate::domain::report`]) from the views of the schema
+//! `reporting`.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -35,8 +36,8 @@ pub async fn projects(connection: &mut PgConnection) -> Result<Vec<SeenProject>,
     sqlx::query_as(include_str!("../../sql/queries/report/projects.sql")).fetch_all(connection).await
 }
 
-/// The rows of a report, each by the names of its columns. `project_id` leaves one project of those that the role sees. The caller
-/// gives a transaction, whose settings are changed.
+/// The rows of a report, each by the names of its columns. `project_id` leaves one project of those
+/// that the role sees. The caller gives a transaction, whose settings are changed.
 pub async fn read(
     connection: &mut PgConnection,
     report: &Report,
@@ -45,7 +46,8 @@ pub async fn read(
 ) -> Result<Vec<Map<String, Value>>, sqlx::Error> {
     let project = project_id.map(|id| id.to_string()).unwrap_or_default();
     sqlx::query_file!("sql/queries/report/prepare.sql", project).fetch_one(&mut *connection).await?;
-    // The condition uses each parameter, because a statement may use some of them only. The statement is from our own file.
+    // The condition uses each parameter, because a statement may use some of them only. The
+    // statement is from our own file.
     let statement = AssertSqlSafe(format!(
         "select to_jsonb(answer) from ({}) answer where ($1::timestamptz, $2::timestamptz, $3::interval) is not null",
         report.statement

@@ -1,4 +1,5 @@
-//! The schema `reporting`: its views, the role that reads them, and which role sees which project (docs/reporting.md).
+//! The schema `reporting`: its views, the role that reads them, and which role sees which project
+//! (docs/reporting.md).
 
 use std::collections::HashMap;
 
@@ -14,8 +15,8 @@ static FILES: &[&str] = &include!(concat!(env!("OUT_DIR"), "/reporting.rs"));
 /// The view that all others read, so it comes first.
 const FIRST: &str = "projects_v1";
 
-/// How often statements about roles are tried. Roles belong to all databases of a server, so another one may change them at
-/// the same time.
+/// How often statements about roles are tried. Roles belong to all databases of a server, so
+/// another one may change them at the same time.
 const TRIES: usize = 5;
 
 /// A view and the statements that make it.
@@ -28,7 +29,8 @@ struct View {
 /// A view in the database.
 struct Installed {
     name: String,
-    /// The comment that `install` left on its rule: of which statements and definition. Its other comments are for its readers.
+    /// The comment that `install` left on its rule: of which statements and definition. Its other
+    /// comments are for its readers.
     mark: Option<String>,
     /// A hash of its definition and of all its comments.
     definition: String,
@@ -53,15 +55,17 @@ impl View {
         Some(Self { name, statements: file })
     }
 
-    /// The comment that says from which statements a view was made, and what its definition was then.
+    /// The comment that says from which statements a view was made, and what its definition was
+    /// then.
     fn mark(&self, definition: &str) -> String {
         let statements = hex::encode(&sha256(self.statements.as_bytes())[..16]);
         format!("installed by textback migrate: {statements} {definition}")
     }
 }
 
-/// Installs the views that are missing or differ, and draws the key of their hashes once. The caller holds the lock of migrate
-/// and commits. Does nothing where the role may not create the schema or views in it: [`provide_role`] tells that.
+/// Installs the views that are missing or differ, and draws the key of their hashes once. The
+/// caller holds the lock of migrate and commits. Does nothing where the role may not create the
+/// schema or views in it: [`provide_role`] tells that.
 pub async fn install(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let (inner, outer) = pads(&random_bytes());
     sqlx::query_file!("sql/queries/reporting/insert_key.sql", &inner[..], &outer[..]).execute(&mut *connection).await?;
@@ -95,7 +99,8 @@ async fn installed(connection: &mut PgConnection) -> Result<HashMap<String, Inst
     Ok(found.into_iter().map(|view| (view.name.clone(), view)).collect())
 }
 
-/// A key as HMAC uses it (RFC 2104): combined with the byte 0x36 for the inner hash, and with 0x5c for the outer one.
+/// A key as HMAC uses it (RFC 2104): combined with the byte 0x36 for the inner hash, and with 0x5c
+/// for the outer one.
 fn pads(key: &[u8; 32]) -> ([u8; 64], [u8; 64]) {
     let mut block = [0_u8; 64];
     for (byte, of_key) in block.iter_mut().zip(key) {
@@ -104,8 +109,9 @@ fn pads(key: &[u8; 32]) -> ([u8; 64], [u8; 64]) {
     (block.map(|byte| byte ^ 0x36), block.map(|byte| byte ^ 0x5c))
 }
 
-/// Creates the role that reads the views, and grants it that, as far as the role of the connection may. It runs in no transaction:
-/// roles belong to all databases of a server, and a transaction of another one would wait for ours.
+/// Creates the role that reads the views, and grants it that, as far as the role of the connection
+/// may. It runs in no transaction: roles belong to all databases of a server, and a transaction of
+/// another one would wait for ours.
 pub async fn provide_role(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut refused = Vec::new();
     for _ in 0..TRIES {
@@ -118,12 +124,13 @@ pub async fn provide_role(connection: &mut PgConnection) -> Result<(), sqlx::Err
     let statements = refused.join("; ");
     tracing::warn!(
         statements,
-        "dashboards can't read the views of the schema reporting yet, because the role of DATABASE_URL may not do this; as an administrator of the database, run these statements, and then textback migrate again"
+        "the views of the schema reporting could not be opened to dashboards, because the role of DATABASE_URL lacks the right; as an administrator of the database, run these statements, and then textback migrate again"
     );
     Ok(())
 }
 
-/// The statements that are needed so that members of the role `textback_reporting` can read the views.
+/// The statements that are needed so that members of the role `textback_reporting` can read the
+/// views.
 pub async fn missing(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/reporting/missing.sql", &view_names()[..]).fetch_all(connection).await
 }
@@ -134,7 +141,8 @@ pub async fn missing_views(connection: &mut PgConnection) -> Result<Vec<String>,
     Ok(view_names().into_iter().filter(|name| !installed.contains_key(name)).collect())
 }
 
-/// Runs statements that the database made, and returns those that it refused. Errors when the connection is lost.
+/// Runs statements that the database made, and returns those that it refused. Errors when the
+/// connection is lost.
 async fn run_each(connection: &mut PgConnection, statements: Vec<String>) -> Result<Vec<String>, sqlx::Error> {
     let mut refused = Vec::new();
     for statement in statements {
@@ -177,8 +185,8 @@ pub enum GrantError {
     Database(#[from] sqlx::Error),
 }
 
-/// Lets a role see a project, or all of them, instead of what it saw before. Returns the statements that an administrator of the
-/// database must run, because the role of the connection may not.
+/// Lets a role see a project, or all of them, instead of what it saw before. Returns the statements
+/// that an administrator of the database must run, because the role of the connection may not.
 pub async fn grant(
     connection: &mut PgConnection,
     role: &str,

@@ -1,5 +1,5 @@
-//! The rollups: counts by hour of what the views of the schema `reporting` tell. A step counts some hours in one transaction, with how
-//! far it came, so a worker that dies leaves nothing half done.
+//! The rollups: counts by hour of what the views of the schema `reporting` tell. A step counts some
+//! hours in one transaction, with how far it came, so a worker that dies leaves nothing half done.
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use uuid::Uuid;
 use crate::domain::rollup::{Allowed, Hour, Progress, Step, next};
 use crate::storage::{Storage, database};
 
-/// How long a worker holds the rollups after a step. While a step runs, the lock of the row holds them.
+/// How long a worker holds the rollups after a step. While a step runs, the lock of the row holds
+/// them.
 const LEASE_SECONDS: f64 = 60.0;
 /// How many marked hours are read: a step counts one of them.
 const MOST_MARKED: i64 = 1;
@@ -53,8 +54,8 @@ pub struct Wanted {
     pub early: bool,
 }
 
-/// Does the next step in one transaction. `token`: of the worker that claimed the rollups; `None`: of nobody, for tests and operators.
-/// Returns `None` if another worker has claimed them since.
+/// Does the next step in one transaction. `token`: of the worker that claimed the rollups; `None`:
+/// of nobody, for tests and operators. Returns `None` if another worker has claimed them since.
 pub async fn step(storage: &Storage, token: Option<Uuid>, wanted: Wanted) -> Result<Option<Done>, sqlx::Error> {
     let mut transaction = storage.transaction().await?;
     let done = step_in(&mut transaction, token, wanted).await;
@@ -112,8 +113,9 @@ async fn step_in(
     Ok(Some(Done { step, leaves_marked }))
 }
 
-/// All statements of the transaction see one snapshot, so that counts are never of rows that are half deleted. It is taken after the lock,
-/// which keeps others from counting and nobody from anything else.
+/// All statements of the transaction see one snapshot, so that counts are never of rows that are
+/// half deleted. It is taken after the lock, which keeps others from counting and nobody from
+/// anything else.
 async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(BEGIN).execute(connection).await?;
     Ok(())
@@ -128,8 +130,8 @@ async fn recount(connection: &mut PgConnection, since: Hour, until: Hour) -> Res
     Ok(())
 }
 
-/// Gives the rollups back: when they are due again, and when the hour that runs and marked hours may be counted again (`None`: as
-/// before).
+/// Gives the rollups back: when they are due again, and when the hour that runs and marked hours
+/// may be counted again (`None`: as before).
 pub async fn finish(
     connection: &mut PgConnection,
     token: Uuid,
@@ -144,7 +146,8 @@ pub async fn finish(
     Ok(())
 }
 
-/// The hours that are counted, or will be: from the oldest to the one that runs. `None`: none is counted yet.
+/// The hours that are counted, or will be: from the oldest to the one that runs. `None`: none is
+/// counted yet.
 pub async fn hours(connection: &mut PgConnection) -> Result<Option<(Hour, Hour)>, sqlx::Error> {
     let found = sqlx::query_file!("sql/queries/rollup/hours.sql").fetch_optional(connection).await?;
     Ok(found.map(|found| (found.oldest, found.until)))

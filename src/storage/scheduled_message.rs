@@ -1,4 +1,5 @@
-//! Messages that are to be sent later or after a turn. They become messages with deliveries when they are due.
+//! Messages that are to be sent later or after a turn. They become messages with deliveries when
+//! they are due.
 
 use std::collections::HashSet;
 
@@ -128,10 +129,11 @@ struct Writes {
     all: Vec<Due>,
 }
 
-/// Turns scheduled messages that are due into messages of a channel with deliveries, at most `limits.most`. It may be ended by a
-/// deadlock: it locks as many rows as a batch of turns, and neither knows which rows the other needs. The caller commits.
-/// When one was sent, the caller tells the workers of deliveries, and those of turns, because a new session runs its
-/// start function.
+/// Turns scheduled messages that are due into messages of a channel with deliveries, at most
+/// `limits.most`. It may be ended by a deadlock: it locks as many rows as a batch of turns, and
+/// neither knows which rows the other needs. The caller commits. When one was sent, the caller
+/// tells the workers of deliveries, and those of turns, because a new session runs its start
+/// function.
 pub async fn send_due(
     connection: &mut PgConnection,
     limits: &ClaimLimits,
@@ -162,8 +164,8 @@ struct Locked {
     contact: String,
 }
 
-/// Chooses the numbers of messages to pools, and returns all that have a number. A message whose number and contact somebody else
-/// has locked stays due.
+/// Chooses the numbers of messages to pools, and returns all that have a number. A message whose
+/// number and contact somebody else has locked stays due.
 async fn choose_numbers(
     connection: &mut PgConnection,
     locked: Vec<Locked>,
@@ -199,8 +201,8 @@ async fn choose_numbers(
     Ok(chosen)
 }
 
-/// The first message of a project to each contact, and the others: what the first one does to a session is a fact of the next one,
-/// and of the choice of its number.
+/// The first message of a project to each contact, and the others: what the first one does to a
+/// session is a fact of the next one, and of the choice of its number.
 fn first_of_each_contact(waiting: Vec<Locked>) -> (Vec<Locked>, Vec<Locked>) {
     let (mut first, mut later, mut contacts) = (Vec::new(), Vec::new(), HashSet::new());
     for one in waiting {
@@ -308,7 +310,8 @@ impl Writes {
     }
 }
 
-/// In how many seconds the next one is due. Negative when one is overdue, `None` when there is none.
+/// In how many seconds the next one is due. Negative when one is overdue, `None` when there is
+/// none.
 pub async fn next_due(connection: &mut PgConnection) -> Result<Option<f64>, sqlx::Error> {
     sqlx::query_file_scalar!("sql/queries/scheduled_message/next_due.sql").fetch_one(connection).await
 }
@@ -324,7 +327,8 @@ pub async fn find(
         .await
 }
 
-/// The scheduled messages of a project that wait or were refused, newest first, before the one that the cursor names.
+/// The scheduled messages of a project that wait or were refused, newest first, before the one that
+/// the cursor names.
 pub async fn list(
     connection: &mut PgConnection,
     project_id: Uuid,

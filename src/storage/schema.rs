@@ -1,4 +1,5 @@
-//! Installs the functions, triggers and views of this binary, and replaces only those that differ from what is installed.
+//! Installs the functions, triggers and views of this binary, and replaces only those that differ
+//! from what is installed.
 //!
 //! docs/decisions/002-sql-functions.md explains the rules.
 
@@ -12,13 +13,15 @@ use crate::storage::invariant;
 /// The files below sql/functions, embedded by build.rs.
 static FILES: &[&str] = &include!(concat!(env!("OUT_DIR"), "/functions.rs"));
 
-/// Functions of earlier releases that no supported process calls. Each is dropped, and leaves this list a release later.
+/// Functions of earlier releases that no supported process calls. Each is dropped, and leaves this
+/// list a release later.
 const RETIRED: &[&str] = &[];
 
 /// A function, trigger or view of this binary.
 #[derive(Debug)]
 struct Object {
-    /// As `comment on` names it: `function lock_contact`, `trigger consent_is_append_only on consent`.
+    /// As `comment on` names it: `function lock_contact`,
+    /// `trigger consent_is_append_only on consent`.
     name: String,
     statement: &'static str,
 }
@@ -32,8 +35,8 @@ struct Installed {
     definition: String,
 }
 
-/// Installs what is missing or differs. The caller holds the lock of migrate and commits. Returns the names of what was
-/// installed.
+/// Installs what is missing or differs. The caller holds the lock of migrate and commits. Returns
+/// the names of what was installed.
 pub async fn install(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
     let before = installed(connection).await?;
     let is_current = |object: &Object| {
@@ -62,8 +65,8 @@ pub fn function_names() -> Vec<String> {
     objects().filter_map(|object| object.name.strip_prefix("function ").map(str::to_owned)).collect()
 }
 
-/// The comment that says from which statement an object was made, and what its definition was then. A definition that
-/// somebody changed by hand no longer fits it.
+/// The comment that says from which statement an object was made, and what its definition was then.
+/// A definition that somebody changed by hand no longer fits it.
 fn mark(object: &Object, definition: &str) -> String {
     let statement = hex::encode(&sha256(object.statement.as_bytes())[..16]);
     format!("installed by textback migrate: {statement} {definition}")
@@ -81,7 +84,8 @@ fn objects() -> impl Iterator<Item = Object> {
     functions.chain(views).filter_map(Object::parse)
 }
 
-/// The statements of a file. Each begins a line with `create or replace`, and goes on to the next one.
+/// The statements of a file. Each begins a line with `create or replace`, and goes on to the next
+/// one.
 fn statements(file: &'static str) -> Vec<&'static str> {
     let is_at_a_line = |at: &usize| *at == 0 || file.as_bytes().get(at - 1) == Some(&b'\n');
     let begins: Vec<usize> = file.match_indices("create or replace ").map(|(at, _)| at).filter(is_at_a_line).collect();
@@ -90,8 +94,8 @@ fn statements(file: &'static str) -> Vec<&'static str> {
 }
 
 impl Object {
-    /// Reads the kind and the name of what a statement creates. `None` for a statement that creates something else; a
-    /// test refuses files with such a statement.
+    /// Reads the kind and the name of what a statement creates. `None` for a statement that creates
+    /// something else; a test refuses files with such a statement.
     fn parse(statement: &'static str) -> Option<Self> {
         let mut words = statement
             .split(|letter: char| letter.is_whitespace() || letter == '(')

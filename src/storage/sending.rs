@@ -1,4 +1,5 @@
-//! Texts that the project sends: the facts and writes of a decision, and requests that may be repeated.
+//! Texts that the project sends: the facts and writes of a decision, and requests that may be
+//! repeated.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -98,9 +99,9 @@ impl SendResult {
     }
 }
 
-/// Sends or schedules a message. With a key it is done once, however often it is requested. The caller commits. When the
-/// message was sent, the caller tells the workers of deliveries, and those of turns, because a new session runs its start
-/// function.
+/// Sends or schedules a message. With a key it is done once, however often it is requested. The
+/// caller commits. When the message was sent, the caller tells the workers of deliveries, and those
+/// of turns, because a new session runs its start function.
 pub async fn send(
     connection: &mut PgConnection,
     text: &NewText,
@@ -202,7 +203,8 @@ async fn send_or_schedule(
     .fetch_one(&mut *connection)
     .await?;
     let NewText { on_active_session, send_at, on_landline, .. } = *text;
-    // No quiet hours: whoever sends a text at once wants it now, and one that waits for its time is looked at when it is due.
+    // No quiet hours: whoever sends a text at once wants it now, and one that waits for its time is
+    // looked at when it is due.
     let request = Request { on_active_session, send_at, quiet_until: None, on_landline };
     match sending::decide(&request, &facts) {
         Decision::Refuse { reason, session_id } => {
@@ -371,7 +373,8 @@ impl<'a> PlannedText<'a> {
     }
 }
 
-/// Writes texts to different contacts as they were decided. The caller holds the locks of the contacts.
+/// Writes texts to different contacts as they were decided. The caller holds the locks of the
+/// contacts.
 pub(super) async fn write(connection: &mut PgConnection, texts: &[PlannedText<'_>]) -> Result<(), sqlx::Error> {
     let rows: Vec<TextRow<'_>> = texts.iter().map(PlannedText::row).collect();
     let messages: Vec<PlannedMessage<'_>> = texts.iter().map(PlannedText::message).collect();

@@ -54,7 +54,8 @@ pub async fn find(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> 
     sqlx::query_file_as!(Session, "sql/queries/session/find.sql", project_id, id).fetch_optional(connection).await
 }
 
-/// The sessions of a project, newest first, before the one that the cursor names. Without their states.
+/// The sessions of a project, newest first, before the one that the cursor names. Without their
+/// states.
 pub async fn list(
     connection: &mut PgConnection,
     project_id: Uuid,
@@ -77,12 +78,14 @@ pub async fn list(
     Ok(Page::of(rows, limit, |session: &Session| session.id.to_string()))
 }
 
-/// Counts sessions that were closed, for the metrics. A transaction that is repeated counts them again, which is rare.
+/// Counts sessions that were closed, for the metrics. A transaction that is repeated counts them
+/// again, which is rare.
 pub(super) fn count_closed(reason: CloseReason, sessions: i64) {
     metrics::SESSIONS_CLOSED.add(&[reason.as_str()], u64::try_from(sessions).unwrap_or(0));
 }
 
-/// Ends a session for an operator. A closed one stays as it is. `None`: the project has no such session.
+/// Ends a session for an operator. A closed one stays as it is. `None`: the project has no such
+/// session.
 pub async fn end(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> Result<Option<Session>, sqlx::Error> {
     if find(connection, project_id, id).await?.is_none() {
         return Ok(None);
@@ -93,8 +96,8 @@ pub async fn end(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> R
     find(connection, project_id, id).await
 }
 
-/// Moves the clock of a session that is not closed: everything in it happened so many seconds earlier. For people who
-/// can't wait. Returns whether there is such a session.
+/// Moves the clock of a session that is not closed: everything in it happened so many seconds
+/// earlier. For people who can't wait. Returns whether there is such a session.
 pub async fn skip(
     connection: &mut PgConnection,
     project_id: Uuid,

@@ -25,8 +25,8 @@ pub async fn due(
     sqlx::query_file_scalar!("sql/queries/set_aside/due.sql", work.as_str(), most, excluded).fetch_one(connection).await
 }
 
-/// Sets a row aside because of an error in its data. `token` is this process's own claim of the row, if it has one.
-/// Returns false if another process was faster.
+/// Sets a row aside because of an error in its data. `token` is this process's own claim of the
+/// row, if it has one. Returns false if another process was faster.
 pub async fn set_aside(
     connection: &mut PgConnection,
     work: JobKind,
@@ -40,7 +40,7 @@ pub async fn set_aside(
         .fetch_one(connection)
         .await?;
     if is_set_aside {
-        tracing::error!(work, row = %row, error = why, "a row can't be read; it is set aside, and the others go on");
+        tracing::error!(work, row = %row, error = why, "a row could not be read and was set aside");
         metrics::SET_ASIDE.count(&[work]);
         match kind {
             JobKind::Turn | JobKind::Inactivity => metrics::SESSIONS_CLOSED.count(&[CloseReason::Unreadable.as_str()]),
@@ -53,8 +53,8 @@ pub async fn set_aside(
     Ok(is_set_aside)
 }
 
-/// Waits until the server is ready again after an error. Until then it keeps the statement's row locks: for 100 ms and
-/// more if it printed a gigabyte. The next claim would skip these rows.
+/// Waits until the server is ready again after an error. Until then it keeps the statement's row
+/// locks: for 100 ms and more if it printed a gigabyte. The next claim would skip these rows.
 async fn wait_after_error<T>(connection: &mut PgConnection, fetched: &Result<T, sqlx::Error>) {
     if fetched.as_ref().is_err_and(|error| error.as_database_error().is_some()) {
         // A fault of the connection is found at its next use.
@@ -71,11 +71,12 @@ pub(super) struct Claiming {
     pub token: Option<Uuid>,
 }
 
-/// The claims from the rows of a statement that has claimed them. A row that this process can't read is set aside if the
-/// process can read others. Its claim is committed, so no other process would look at it before its lease ends.
+/// The claims from the rows of a statement that has claimed them. A row that this process can't
+/// read is set aside if the process can read others. Its claim is committed, so no other process
+/// would look at it before its lease ends.
 ///
-/// The rows are decoded one by one, and not by the macro that checked the statement: that one stops at the first row
-/// that it can't decode.
+/// The rows are decoded one by one, and not by the macro that checked the statement: that one stops
+/// at the first row that it can't decode.
 ///
 /// Fails if no row can be read, because then the rows may not be to blame.
 pub(super) async fn read_claims<'q, C>(
@@ -118,7 +119,7 @@ where
         };
         if let Err(error) = database::with_timeout(setting_aside).await {
             // The lease runs out, and a later claim finds the row again.
-            tracing::error!(%error, work = work.as_str(), "a row that can't be read could not be set aside; again later");
+            tracing::error!(%error, work = work.as_str(), "a row that can't be read could not be set aside; it will be tried again");
         }
     }
     match no_rows_fault {

@@ -6,8 +6,8 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueRef};
 use sqlx::{Decode, Postgres, Type};
 
-/// A time in the past by the clock of this process. The database tells it as an age in seconds, so the clocks of both need
-/// not agree.
+/// A time in the past by the clock of this process. The database tells it as an age in seconds, so
+/// the clocks of both need not agree.
 #[derive(Debug, Clone, Copy)]
 pub struct Since(Instant);
 

@@ -22,8 +22,8 @@ use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::since::Since;
 use crate::storage::{Storage, new_id};
 
-/// A turn that this process may run until its lease ends. The names of the columns say in the SQL text that this struct
-/// decides on their types.
+/// A turn that this process may run until its lease ends. The names of the columns say in the SQL
+/// text that this struct decides on their types.
 #[derive(Debug, Clone, FromRow)]
 pub struct Claim {
     pub turn_id: Uuid,
@@ -83,7 +83,8 @@ impl Claim {
         self.waiting.first().map(|message| message.id)
     }
 
-    /// The ids of the other messages that the turn answers, separated by commas, for its log line. `None` if there are none.
+    /// The ids of the other messages that the turn answers, separated by commas, for its log line.
+    /// `None` if there are none.
     pub fn further_messages(&self) -> Option<String> {
         let ids: Vec<String> = self.waiting.iter().skip(1).map(|message| message.id.to_string()).collect();
         (!ids.is_empty()).then(|| ids.join(","))

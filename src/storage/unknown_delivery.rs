@@ -11,7 +11,8 @@ use crate::storage::claim_limits::ClaimLimits;
 use crate::storage::set_aside::{Claiming, read_claims};
 use crate::storage::{Storage, delivery, new_id};
 
-/// A delivery that the carrier may have or not. The names of the columns say in the SQL text which of them are never null.
+/// A delivery that the carrier may have or not. The names of the columns say in the SQL text which
+/// of them are never null.
 #[derive(Debug, Clone, FromRow)]
 pub struct Unknown {
     pub id: Uuid,
@@ -60,10 +61,11 @@ pub async fn give_back(connection: &mut PgConnection, claims: &[Unknown]) -> Res
     Ok(())
 }
 
-/// Settles an unknown delivery. `candidates` are the carrier's messages that may be it, the oldest first, or `None` when
-/// the carrier's list could not be read. An absence is certain `settle_after_seconds` after the attempt. The caller
-/// commits. When the delivery was found, is absent or is given up, the caller tells the workers of deliveries: this one or
-/// the next one of the contact may go.
+/// Settles an unknown delivery. `candidates` are the carrier's messages that may be it, the oldest
+/// first, or `None` when the carrier's list could not be read. An absence is certain
+/// `settle_after_seconds` after the attempt. The caller commits. When the delivery was found, is
+/// absent or is given up, the caller tells the workers of deliveries: this one or the next one of
+/// the contact may go.
 pub async fn resolve(
     connection: &mut PgConnection,
     unknown: &Unknown,

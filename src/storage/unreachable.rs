@@ -1,4 +1,5 @@
-//! Says why no connection to the database could be made, and what to do about it. Nothing here contains a password.
+//! Says why no connection to the database could be made, and what to do about it. Nothing here
+//! contains a password.
 
 use std::io::ErrorKind;
 
@@ -59,7 +60,8 @@ pub fn explain(options: &PgConnectOptions, error: &sqlx::Error) -> Option<Unreac
     Some(Unreachable { address: address(options), public, detail, repair })
 }
 
-/// The text of an error about the database for an operator: its cause where it is one of the connection.
+/// The text of an error about the database for an operator: its cause where it is one of the
+/// connection.
 pub fn text(options: &PgConnectOptions, error: &sqlx::Error) -> String {
     explain(options, error).map_or_else(|| plain(error), |unreachable| unreachable.to_string())
 }

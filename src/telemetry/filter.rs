@@ -1,4 +1,5 @@
-//! Reads `RUST_LOG`. A misspelt level is read as the name of a module, which silences everything else, so it is refused.
+//! Reads `RUST_LOG`. A misspelt level is read as the name of a module, which silences everything
+//! else, so it is refused.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -19,7 +20,8 @@ pub(super) fn of(given: Option<&str>) -> (EnvFilter, Option<String>) {
     let Some(given) = given.map(str::trim).filter(|given| !given.is_empty()) else {
         return (EnvFilter::new(DEFAULT), None);
     };
-    // A span's fields have blanks and commas of their own, and only people who know the syntax write them.
+    // A span's fields have blanks and commas of their own, and only people who know the syntax
+    // write them.
     if given.contains('[') {
         return match EnvFilter::try_new(given) {
             Ok(filter) => (filter, None),

@@ -1,5 +1,5 @@
-//! Formats a log line as one flat JSON object: the fields of the line, and then those of the spans around it. So the ids
-//! of a message are at the same place in every line of its flow.
+//! Formats a log line as one flat JSON object: the fields of the line, and then those of the spans
+//! around it. So the ids of a message are at the same place in every line of its flow.
 
 use std::fmt;
 

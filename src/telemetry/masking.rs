@@ -1,4 +1,5 @@
-//! Masks phone numbers. A carrier's error or an agent's own line may repeat a contact's number, so every line is searched.
+//! Masks phone numbers. A carrier's error or an agent's own line may repeat a contact's number, so
+//! every line is searched.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
-//! The metrics of a process, in Prometheus' text format. [`table`] names them all, with their labels and all words of
-//! these labels. A metric that is not in the table can't be written.
+//! The metrics of a process, in Prometheus' text format. [`table`] names them all, with their
+//! labels and all words of these labels. A metric that is not in the table can't be written.
 //!
-//! Counters are there from the start with 0, because a counter that first appears with 1 shows no increase. The handle of
-//! each series is made once, so a call looks nothing up in the recorder.
+//! Counters are there from the start with 0, because a counter that first appears with 1 shows no
+//! increase. The handle of each series is made once, so a call looks nothing up in the recorder.
 
 pub mod process;
 pub mod table;
@@ -18,7 +18,8 @@ pub use table::*;
 /// The labels of a metric: the name of each, and all its words.
 pub type Labels = &'static [(&'static str, &'static [&'static str])];
 
-/// The word that stands for the words that a label does not have, if it is among those of the label.
+/// The word that stands for the words that a label does not have, if it is among those of the
+/// label.
 const OTHER: &str = "other";
 
 /// What a metric is.
@@ -214,7 +215,8 @@ pub fn start() {
     BUILD_INFO.set(&[env!("CARGO_PKG_VERSION")], 1.0);
 }
 
-/// Moves measured values into their histograms. Without it they would pile up in memory while nobody reads the metrics.
+/// Moves measured values into their histograms. Without it they would pile up in memory while
+/// nobody reads the metrics.
 pub fn upkeep() {
     install().run_upkeep();
 }

@@ -1,5 +1,6 @@
-//! Traces: spans of the flow of a message, exported by OTLP over HTTP. Off unless `OTEL_EXPORTER_OTLP_ENDPOINT` is set; then
-//! nothing is measured or kept. The export has a bounded queue and a thread of its own, and delays nothing.
+//! Traces: spans of the flow of a message, exported by OTLP over HTTP. Off unless
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is set; then nothing is measured or kept. The export has a bounded
+//! queue and a thread of its own, and delays nothing.
 
 mod client;
 mod exporter;
@@ -53,7 +54,10 @@ pub fn start() {
             let scope = InstrumentationScope::builder("textback").with_version(env!("CARGO_PKG_VERSION")).build();
             let _ = TRACER.set(Tracer { processor, queue, share: settings.share, scope });
         }
-        Err(error) => tracing::warn!(error, "no traces are exported; correct the variables OTEL_EXPORTER_OTLP_…"),
+        Err(error) => tracing::warn!(
+            error,
+            "traces were turned off, because the variables OTEL_EXPORTER_OTLP_… could not be used; correct them"
+        ),
     }
 }
 
@@ -71,8 +75,8 @@ pub fn traceparent(context: &TraceContext) -> Option<String> {
     TRACER.get().map(|tracer| context.traceparent(context.is_within(tracer.share)))
 }
 
-/// A span that is being measured. One that is dropped without [`Span::end`] is not exported. While traces are off it is
-/// nothing.
+/// A span that is being measured. One that is dropped without [`Span::end`] is not exported. While
+/// traces are off it is nothing.
 #[derive(Debug)]
 pub struct Span(Option<Box<Measured>>);
 

@@ -1,4 +1,5 @@
-// Looks at the book of docs/ in Chromium (make browser): each diagram is drawn, the search finds a page, and no page asks the network.
+// Looks at the book of docs/ in Chromium (make browser): each diagram is drawn, the search finds a
+// page, and no page asks the network.
 
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";

@@ -1,6 +1,7 @@
-// Looks at the console of `textback dev` in Chromium: `make browser`. It starts its own process on a data folder of its own,
-// fails with the first thing that does not hold, and leaves a picture of each width, theme and situation in
-// target/browser/pictures, and the picture of the README in docs/pictures.
+// Looks at the console of `textback dev` in Chromium: `make browser`. It starts its own process on
+// a data folder of its own, fails with the first thing that does not hold, and leaves a picture of
+// each width, theme and situation in target/browser/pictures, and the picture of the README in
+// docs/pictures.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -114,7 +115,8 @@ try {
   assert.equal(new URL(page.url()).pathname, "/console");
   await look(page, "empty");
 
-  // An answer shows at once, what is there stays in the document, and a screen reader is told of what is new.
+  // An answer shows at once, what is there stays in the document, and a screen reader is told of
+  // what is new.
   const began = Date.now();
   await send(page, "hi");
   await shows(page, "#texts", "Hi, you've reached textback");
@@ -132,7 +134,8 @@ try {
     await shows(page, "#texts", text.slice(0, 20));
   }
 
-  // Another phone texts meanwhile. The page stays with its own session, and opens the other by its link.
+  // Another phone texts meanwhile. The page stays with its own session, and opens the other by its
+  // link.
   await page.fill("#view [name=phone]", "+14155550102");
   await page.press("#view [name=phone]", "Tab");
   await shows(page, "#session", "has no session");
@@ -180,7 +183,8 @@ try {
   await shows(page, "#session", "Closed: it timed out");
   assert.notEqual(await page.evaluate(() => document.activeElement.tagName), "BODY", "the focus is lost with its button");
 
-  // The server goes: the page says so, keeps what is typed, and recovers alone with all that happened meanwhile.
+  // The server goes: the page says so, keeps what is typed, and recovers alone with all that
+  // happened meanwhile.
   await stop(server);
   await page.locator("#connection:not([hidden])", { hasText: "No connection to the server" }).waitFor({ timeout: 15_000 });
   await send(page, "typed while away");

@@ -1,6 +1,7 @@
-// Looks at the dashboards of deploy/superset in Chromium: `make dashboards-test`. It starts a textback with conversations of a week, and
-// a Superset that imports the dashboards; opens each dashboard; fails if a chart shows an error or none is drawn; and leaves a picture of
-// each in docs/pictures.
+// Looks at the dashboards of deploy/superset in Chromium: `make dashboards-test`. It starts a
+// textback with conversations of a week, and a Superset that imports the dashboards; opens each
+// dashboard; fails if a chart shows an error or none is drawn; and leaves a picture of each in
+// docs/pictures.
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";

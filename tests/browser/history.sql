@@ -1,5 +1,6 @@
--- Makes a week of conversations of the few that a test had: copies of its sessions with other contacts, at other times. More by day than
--- by night. Some turns failed, some deliveries too, some sessions timed out, and some contacts opted out.
+-- Makes a week of conversations of the few that a test had: copies of its sessions with other
+-- contacts, at other times. More by day than by night. Some turns failed, some deliveries too, some
+-- sessions timed out, and some contacts opted out.
 begin;
 set local search_path = textback;
 set local session_replication_role = replica;

@@ -1,8 +1,10 @@
-//! Compares the carrier client and the simulator with Twilio's own documents and Twilio's own client (`make conformance`).
+//! Compares the carrier client and the simulator with Twilio's own documents and Twilio's own
+//! client (`make conformance`).
 //!
-//! Two validating mocks made of Twilio's OpenAPI documents check every call of our client. The same tool as a proxy checks the
-//! answers of the simulator. The official Python client drives the simulator, and its validator checks the simulator's
-//! signatures and the answers of our webhook. It prints a line for each check, and exits with 1 when one fails.
+//! Two validating mocks made of Twilio's OpenAPI documents check every call of our client. The same
+//! tool as a proxy checks the answers of the simulator. The official Python client drives the
+//! simulator, and its validator checks the simulator's signatures and the answers of our webhook.
+//! It prints a line for each check, and exits with 1 when one fails.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a check that stumbles has failed")]
 #![allow(dead_code, unused_imports, reason = "the harness serves the stories too")]
@@ -101,8 +103,8 @@ async fn main() -> ExitCode {
 }
 
 const SID: &str = "PN0123456789abcdef0123456789abcdef";
-/// A short code of the account. The documents that the mocks are made of lack the short codes of the 2010 API, so Twilio's
-/// Python client is their judge.
+/// A short code of the account. The documents that the mocks are made of lack the short codes of
+/// the 2010 API, so Twilio's Python client is their judge.
 const SHORT_CODE: &str = "72975";
 const SERVICE: &str = "MG0123456789abcdef0123456789abcdef";
 
@@ -157,7 +159,8 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     checks.allowed(&format!("{who}: buy a number"), client.buy_number(&account, "+14155550120", &urls).await);
     let number = number_with(SID, NumberWebhooks::default());
     checks.allowed(&format!("{who}: set webhooks"), client.set_webhooks(&account, &number, &urls).await);
-    // The document gives addresses the format of a URI, which an empty one has not; the carrier takes it to clear them.
+    // The document gives addresses the format of a URI, which an empty one has not; the carrier
+    // takes it to clear them.
     let set =
         NumberWebhooks { messages: urls.messages.clone(), status: urls.status.clone(), ..NumberWebhooks::default() };
     let ours = number_with(SID, set);
@@ -176,7 +179,8 @@ async fn every_call(checks: &mut Checks, client: &Client, who: &str) {
     checks.allowed(&format!("{who}: read a verification"), client.verification(&account, SID).await);
 }
 
-/// Calls that nobody should make, one at least of each that the client can make: the mock must be seen to notice.
+/// Calls that nobody should make, one at least of each that the client can make: the mock must be
+/// seen to notice.
 async fn invalid_calls(checks: &mut Checks, client: &Client) {
     let well = account(ACCOUNT_SID);
     let urls = WebhookUrls::of_key("https://sms.example.com", CarrierKind::Twilio, "key");
@@ -229,7 +233,8 @@ async fn invalid_calls(checks: &mut Checks, client: &Client) {
     checks.forbidden(&format!("{of_nothing} verification"), client.verification(&well, "PN1").await, 400);
 }
 
-/// The whole life of a number and a text, each answer of the simulator judged on its way to the client.
+/// The whole life of a number and a text, each answer of the simulator judged on its way to the
+/// client.
 async fn answers_of_the_simulator(checks: &mut Checks, app: &TestApp) {
     // Where the proxies lead to.
     let port: u16 = std::env::var("TEXTBACK_SIMULATOR_PORT").ok().and_then(|port| port.parse().ok()).expect("a port");

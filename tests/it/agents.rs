@@ -259,7 +259,8 @@ def reply(conv, text):
     }
 }
 
-/// Quick runs go to a runner together; one of them that takes it down must not take the others' answers along.
+/// Quick runs go to a runner together; one of them that takes it down must not take the others'
+/// answers along.
 #[tokio::test]
 async fn among_many_who_text_at_once_only_the_one_that_breaks_goes_without_an_answer() {
     let script = "

@@ -17,7 +17,8 @@ impl TestApp {
 #[tokio::test]
 async fn missed_messages_are_backfilled_in_order_and_answered_once() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;
-    // The carrier's clock counts whole seconds: these come in the second after the number was attached.
+    // The carrier's clock counts whole seconds: these come in the second after the number was
+    // attached.
     app.sql("update number set attached_at = attached_at - interval '2 seconds'").await;
     app.answers(ADA, "heard").await;
     app.simulator.lose_webhooks(true);

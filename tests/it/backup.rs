@@ -115,8 +115,8 @@ fn dump(harness: &ProcessHarness, file: &Path, more: &[&str]) {
     run(program("pg_dump").arg("-d").arg(&harness.url).arg("-f").arg(file).args(more));
 }
 
-/// The restored database answers a text. The backfill may find texts there that were handled by another database since the
-/// backup, and answer them before this text or together with it.
+/// The restored database answers a text. The backfill may find texts there that were handled by
+/// another database since the backup, and answer them before this text or together with it.
 async fn goes_on(harness: &mut ProcessHarness, url: &str, text: &str) {
     let mut count = harness.simulator.received(ADA, NUMBER).len();
     harness.serve = Some(harness.start_serve(&[("DATABASE_URL", url), ("TEXTBACK_WITH_WORKERS", "true")]));
@@ -188,7 +188,8 @@ async fn a_used_database_is_restored_and_streamed_whole() {
         assert_eq!(sequences(&harness.url_of(name)).await, drawn, "{name}");
     }
 
-    // The replica copies what is there, then follows while people text. A subscriber of the same server takes a slot that is there.
+    // The replica copies what is there, then follows while people text. A subscriber of the same
+    // server takes a slot that is there.
     sql(&harness.url, "create publication backup for all tables").await;
     sql(&harness.url, "select pg_create_logical_replication_slot('backup', 'pgoutput')").await;
     let from = format!(
@@ -214,8 +215,8 @@ async fn a_used_database_is_restored_and_streamed_whole() {
     sql(&replica, "alter subscription backup disable; alter subscription backup set (slot_name = none)").await;
     sql(&replica, "drop subscription backup").await;
 
-    // A replica that is promoted without its sequences would treat new messages as handled. Doctor reports it, and the
-    // documented statements repair it.
+    // A replica that is promoted without its sequences would treat new messages as handled. Doctor
+    // reports it, and the documented statements repair it.
     let behind = harness.doctor_with(&[("DATABASE_URL", &replica)]);
     assert!(
         behind.contains("invariant_12_what_is_drawn_next_is_new") && behind.contains("set the sequences"),

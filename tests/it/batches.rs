@@ -1,4 +1,5 @@
-//! Tests the batcher with a real pool: shared flushes, lost connections, an unavailable database and locked rows.
+//! Tests the batcher with a real pool: shared flushes, lost connections, an unavailable database
+//! and locked rows.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,8 @@ use uuid::Uuid;
 
 use crate::harness::{NUMBER, TestApp};
 
-/// A disk that writes only when the test permits it. It records the sizes of the flushes, and how many ran at once.
+/// A disk that writes only when the test permits it. It records the sizes of the flushes, and how
+/// many ran at once.
 #[derive(Clone)]
 struct Disk {
     sizes: Arc<Mutex<Vec<usize>>>,
@@ -67,7 +69,8 @@ fn submit(batcher: &Batcher<usize, usize>, item: usize) -> JoinHandle<Result<usi
 #[tokio::test]
 async fn items_that_arrive_during_a_flush_are_flushed_together() {
     let app = TestApp::new().await;
-    // The next flush waits for ten milliseconds at most, so a round in which this machine is slower proves nothing.
+    // The next flush waits for ten milliseconds at most, so a round in which this machine is slower
+    // proves nothing.
     for round in 1.. {
         let disk = Disk::without_permits();
         let batcher = disk.batcher(&app);
@@ -75,7 +78,8 @@ async fn items_that_arrive_during_a_flush_are_flushed_together() {
         disk.until_begun(1).await;
         let began = Instant::now();
         for item in 1..=50 {
-            // Each item comes alone. Without the wait, it would be flushed before the next one comes.
+            // Each item comes alone. Without the wait, it would be flushed before the next one
+            // comes.
             submitted.push(submit(&batcher, item));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
@@ -128,8 +132,8 @@ async fn a_flush_worker_replaces_a_lost_connection() {
     assert_eq!(batcher.submit(1).await.expect("flushed"), 10);
     let others = "select count(*) from (select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()) cut";
     assert!(app.count(others).await > 0);
-    // A connection that was used just before is not checked, so an item may fail on it, at most once for each
-    // connection.
+    // A connection that was used just before is not checked, so an item may fail on it, at most
+    // once for each connection.
     let mut failed = 0;
     while batcher.submit(2).await.is_err() {
         failed += 1;
@@ -207,7 +211,8 @@ async fn the_messages_of_one_batch_have_the_outcomes_that_they_would_have_alone(
     assert_eq!(app.simulator.received(dan, NUMBER), ["new here"]);
 }
 
-/// Another transaction locks the session of one contact for long, and the messages of all contacts come together.
+/// Another transaction locks the session of one contact for long, and the messages of all contacts
+/// come together.
 #[tokio::test]
 async fn one_contacts_lock_delays_no_other_contact() {
     let app = TestApp::with_agent("def reply(conv, text): return text", json!({"first_message": "process"})).await;

@@ -1,5 +1,6 @@
-//! Tests locked tables and rows, used up connections, and messages that a constraint refuses. The carrier gets its
-//! answer in time, readiness reports a blocked database, and no message is lost or stored twice.
+//! Tests locked tables and rows, used up connections, and messages that a constraint refuses. The
+//! carrier gets its answer in time, readiness reports a blocked database, and no message is lost or
+//! stored twice.
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,8 @@ async fn readiness(app: &TestApp) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap_or_default())
 }
 
-/// Posts texts at the same time. Returns the statuses without repetitions, and how long the slowest answer took.
+/// Posts texts at the same time. Returns the statuses without repetitions, and how long the slowest
+/// answer took.
 async fn post_all(app: &TestApp, numbers: std::ops::Range<usize>) -> (Vec<u16>, Duration) {
     let began = Instant::now();
     let posting = numbers.map(|n| async move { app.post("messages", &text(n), AUTH_TOKEN).await.status().as_u16() });
@@ -175,7 +177,8 @@ async fn a_message_that_the_database_refuses_is_quarantined() {
         form.extend_pairs(pairs.iter());
         form.finish()
     };
-    // They come together with a valid message, and twice, as from a carrier that missed the answers.
+    // They come together with a valid message, and twice, as from a carrier that missed the
+    // answers.
     for _ in 0..2 {
         let good = form(&[("MessageSid", "SM9"), ("From", "+14155550103")]);
         let all = odd.iter().map(|pairs| form(pairs)).chain([good]);

@@ -60,7 +60,8 @@ async fn numbers_are_kept_in_one_form() {
     assert_eq!(kept, r#"{"a": [1.0, 100.0, 0, 18446744073709551615, 0.1]}"#);
 }
 
-/// As if an older process had let it through: the turn has failed for good, and its neighbours in the batch have not.
+/// As if an older process had let it through: the turn has failed for good, and its neighbours in
+/// the batch have not.
 #[tokio::test]
 async fn an_answer_that_the_database_refuses_is_the_agents_failure_and_nobody_elses() {
     let app = TestApp::with_agent(
@@ -210,7 +211,8 @@ async fn sizes_are_those_that_the_database_prints() {
     }
 }
 
-/// A contact who texts faster than any agent answers, or texts that waited while the database was away.
+/// A contact who texts faster than any agent answers, or texts that waited while the database was
+/// away.
 #[tokio::test]
 async fn a_turn_reads_a_hundred_texts_and_the_next_one_the_others() {
     let counts = "def reply(conv, text): return str(len(conv.messages)) + \" to \" + conv.messages[-1]";

@@ -1,4 +1,5 @@
-//! Another carrier than Twilio, behind the same trait: messages come in, are answered, reported, found and backfilled.
+//! Another carrier than Twilio, behind the same trait: messages come in, are answered, reported,
+//! found and backfilled.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -16,7 +17,8 @@ async fn app() -> (TestApp, MemoryCarrier) {
 }
 
 impl TestApp {
-    /// A person texts, the carrier calls the webhook that was set on the number, and everything happens.
+    /// A person texts, the carrier calls the webhook that was set on the number, and everything
+    /// happens.
     async fn text_at(&self, carrier: &MemoryCarrier, body: &str) {
         let arrival = carrier.receive(ADA, NUMBER, body);
         let answer = carrier.post(&carrier.webhooks().messages, &arrival).await;

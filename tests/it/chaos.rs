@@ -1,8 +1,8 @@
-//! Kills workers, the API, the database and connections at random under load. Each acknowledged message must be answered
-//! exactly once and in order, and every invariant must hold.
+//! Kills workers, the API, the database and connections at random under load. Each acknowledged
+//! message must be answered exactly once and in order, and every invariant must hold.
 //!
-//! `make test` runs three seeds, with and without callbacks, with and without workers in `serve`. `make chaos` runs more
-//! (TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_TEXTS, TEXTBACK_CHAOS_FIRST_SEED).
+//! `make test` runs three seeds, with and without callbacks, with and without workers in `serve`.
+//! `make chaos` runs more (TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_TEXTS, TEXTBACK_CHAOS_FIRST_SEED).
 
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ async fn run(seed: u64, texts: u64) {
     let inside = seed / 2 % 2 == 1;
     harness.variables.push(("TEXTBACK_WITH_WORKERS", inside.to_string()));
     harness.open(2, ProcessHarness::echo()).await;
-    // Callbacks are best effort. In every other test none comes, and only the carrier's list tells; in the others
-    // they come as they like: before the answer, in the wrong order, twice.
+    // Callbacks are best effort. In every other test none comes, and only the carrier's list tells;
+    // in the others they come as they like: before the answer, in the wrong order, twice.
     let silent = seed % 2 == 1;
     harness.simulator.report_statuses(!silent);
     harness.simulator.shuffle_statuses(!silent);

@@ -1,4 +1,5 @@
-//! Tests that no character that people see is cut in two, that nothing invisible is sent, and what smart encoding applies to.
+//! Tests that no character that people see is cut in two, that nothing invisible is sent, and what
+//! smart encoding applies to.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! The compiler checks statements by their descriptions in `.sqlx`. These tests compare the descriptions with the
-//! statements and with the schema.
+//! The compiler checks statements by their descriptions in `.sqlx`. These tests compare the
+//! descriptions with the statements and with the schema.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -33,7 +33,8 @@ async fn the_descriptions_of_the_checked_statements_are_the_databases_own() {
     }
 }
 
-/// Everything but the guess whether a column may be null, which depends on plans and so on the version of PostgreSQL.
+/// Everything but the guess whether a column may be null, which depends on plans and so on the
+/// version of PostgreSQL.
 fn without_nullability(description: &Value) -> Value {
     let mut description = description.clone();
     description["describe"].as_object_mut().expect("an object").remove("nullable");

@@ -1,4 +1,5 @@
-//! The quotas of a claim: of each owner it takes the jobs that became due first, as many as its quota.
+//! The quotas of a claim: of each owner it takes the jobs that became due first, as many as its
+//! quota.
 
 use uuid::Uuid;
 

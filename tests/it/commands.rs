@@ -1,15 +1,21 @@
-//! Tests the binary as separate processes: signals, settings, and the private database that ends with its parent.
+//! Tests the binary as separate processes: signals, settings, and the private database that ends
+//! with its parent.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp, empty_database, id};
+
+/// How long a process may be silent while a test waits for a line.
+const WITHIN: Duration = Duration::from_secs(60);
 
 pub fn textback() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_textback"));
@@ -39,8 +45,33 @@ impl TestApp {
 /// A process that ends with the test.
 pub struct Running {
     child: Child,
-    /// What it says, line by line.
-    lines: Box<dyn Iterator<Item = String> + Send>,
+    lines: Lines,
+}
+
+/// What a process says, line by line, until it ends. A line that never comes fails the test.
+struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(printed: impl Read + Send + 'static) -> Self {
+        let (to, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody listens any more once the test has ended.
+            let _ = BufReader::new(printed).lines().map_while(Result::ok).try_for_each(|line| to.send(line));
+        });
+        Self(lines)
+    }
+}
+
+impl Iterator for Lines {
+    type Item = String;
+
+    fn next(&mut self) -> Option<String> {
+        match self.0.recv_timeout(WITHIN) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("it said nothing more within {} s", WITHIN.as_secs()),
+        }
+    }
 }
 
 impl Running {
@@ -49,12 +80,12 @@ impl Running {
         let mut child =
             if to_output { command.stderr(Stdio::null()).spawn() } else { command.stdout(Stdio::null()).spawn() }
                 .expect("it starts");
-        let printed: Box<dyn std::io::Read + Send> = if to_output {
-            Box::new(child.stdout.take().expect("piped"))
+        let lines = if to_output {
+            Lines::of(child.stdout.take().expect("piped"))
         } else {
-            Box::new(child.stderr.take().expect("piped"))
+            Lines::of(child.stderr.take().expect("piped"))
         };
-        Self { child, lines: Box::new(BufReader::new(printed).lines().map_while(Result::ok)) }
+        Self { child, lines }
     }
 
     /// Reads on until a line holds a text.
@@ -158,7 +189,7 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
     serve.arg("serve");
     with(&mut serve);
     let mut serve = Running::start(&mut serve, false);
-    serve.until("serving");
+    serve.until("server started");
     let mut workers: Vec<Running> = (0..2)
         .map(|_| {
             let mut work = textback();
@@ -166,7 +197,7 @@ async fn serve_and_work_as_separate_processes_answer_a_text() {
             work.args(["work", "--poll-seconds", "60"]);
             with(&mut work);
             let mut work = Running::start(&mut work, false);
-            work.until("working");
+            work.until("workers started");
             work
         })
         .collect();

@@ -1,4 +1,5 @@
-//! Tests consent: STOP and other keywords, opt-outs at the carrier and by operators, and what may not be sent then.
+//! Tests consent: STOP and other keywords, opt-outs at the carrier and by operators, and what may
+//! not be sent then.
 
 use proptest::prelude::*;
 use reqwest::Method;
@@ -147,8 +148,9 @@ async fn a_stop_while_the_agent_thinks_throws_its_answer_away() {
     assert_eq!(app.states().await, [pair("skipped", "opted_out"), pair("handled", "keyword")]);
 }
 
-/// A reply is planned, then claimed and stopped at the same time: either the claim was first and the text left, or the STOP
-/// was first and it did not. The view of the invariant is read with every settling.
+/// A reply is planned, then claimed and stopped at the same time: either the claim was first and
+/// the text left, or the STOP was first and it did not. The view of the invariant is read with
+/// every settling.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_stop_that_races_a_claimed_reply_is_before_it_or_after_it_and_never_both() {
     let app =
@@ -336,7 +338,8 @@ fn history_entry() -> impl Strategy<Value = HistoryEntry> {
     ]
 }
 
-/// Whatever is said in whatever order: texts reach only those who want them, as a plain reading of the rules has it.
+/// Whatever is said in whatever order: texts reach only those who want them, as a plain reading of
+/// the rules has it.
 #[test]
 fn a_contact_who_opted_out_gets_nothing_and_others_are_answered() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -383,7 +386,8 @@ fn a_contact_who_opted_out_gets_nothing_and_others_are_answered() {
                         }
                     }
                     HistoryEntry::Refused => {
-                        // A text of somebody whom the carrier holds to have opted out, and we do not: refused, and then known.
+                        // A text of somebody whom the carrier holds to have opted out, and we do
+                        // not: refused, and then known.
                         app.simulator.opt_out(&phone, NUMBER);
                         app.text(&phone, "hello").await;
                         out = true;

@@ -1,4 +1,5 @@
-//! Tests the console of `textback dev`: its page, the events that keep it up to date, and the commands of its banner.
+//! Tests the console of `textback dev`: its page, the events that keep it up to date, and the
+//! commands of its banner.
 
 use std::process::Command;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Tests what is told of a database that can't be used as it is: by the log of a process, by `/readyz`, by the API and by
-//! doctor.
+//! Tests what is told of a database that can't be used as it is: by the log of a process, by
+//! `/readyz`, by the API and by doctor.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -75,7 +75,7 @@ async fn a_key_that_does_not_decrypt_the_data_is_refused_at_start_and_told() {
     for both in [format!("{},{other_text}", app.secret_key), format!("{} , {other_text}", app.secret_key)] {
         let address = free_address();
         let mut serve = Running::start(&mut served_at(app.command("serve", &both), address), false);
-        serve.until("serving");
+        serve.until("server started");
         until_readyz(address, 200).await;
     }
 }
@@ -86,7 +86,7 @@ async fn a_key_that_another_process_replaced_makes_a_process_not_ready_until_it_
     let (_, new_text) = SecretKeys::draw();
     let address = free_address();
     let mut serve = Running::start(&mut served_at(app.command("serve", &app.secret_key), address), false);
-    serve.until("serving");
+    serve.until("server started");
     until_readyz(address, 200).await;
 
     let rotated: SecretKeys = format!("{new_text},{}", app.secret_key).parse().expect("keys");
@@ -114,7 +114,7 @@ async fn one_agent_whose_key_is_missing_is_named_and_the_documented_statement_re
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(app.storage.pool()).await.expect("as documented");
     let address = free_address();
     let mut serve = Running::start(&mut served_at(app.command("serve", &app.secret_key), address), false);
-    serve.until("serving");
+    serve.until("server started");
     until_readyz(address, 200).await;
     let version = json!({"kind": "http", "url": "https://agent.example.com/next"});
     let made = app.ok(Method::POST, &format!("/v1/agents/{agent_id}/versions"), Some(version)).await;
@@ -142,7 +142,7 @@ async fn a_role_that_may_only_read_is_told_of_once_and_by_readyz_and_doctor() {
     let metrics = free_address();
     let more = [("TEXTBACK_WITH_WORKERS", "1"), ("TEXTBACK_METRICS_LISTEN", &metrics.to_string())];
     let mut serve = Running::start(&mut harness.command("serve", &more), false);
-    let mut said = serve.all_until("serving");
+    let mut said = serve.all_until("server started");
     assert!(
         said.iter().any(|line| line.contains("grant delete, insert, update on table textback.agent to reader")),
         "{said:?}"
@@ -172,7 +172,11 @@ async fn a_role_that_may_only_read_is_told_of_once_and_by_readyz_and_doctor() {
         "{doctor}"
     );
     said.extend(serve.rest());
-    for (sentence, most) in [("no job can be claimed", 7), ("not ready", 1), ("started without being ready", 1)] {
+    for (sentence, most) in [
+        ("no job could be claimed", 7),
+        ("the process was found not ready", 1),
+        ("the process started without being ready", 1),
+    ] {
         let times = said.iter().filter(|line| line.contains(sentence)).count();
         assert!((1..=most).contains(&times), "{sentence}: {times} times in {said:#?}");
     }
@@ -185,9 +189,9 @@ async fn a_role_without_the_schema_is_told_which_right_it_lacks() {
     harness.variables.push(("DATABASE_URL", harness.url.replace("textback@", "stranger@")));
     let grant = "grant usage on schema textback to stranger";
     let mut serve = Running::start(&mut harness.command("serve", &[]), false);
-    let warned = serve.until("started without being ready");
+    let warned = serve.until("the process started without being ready");
     assert!(warned.contains(grant) && !warned.contains("run: textback migrate;"), "{warned}");
-    serve.until("serving");
+    serve.until("server started");
     let problem = until_readyz(harness.api, 503).await;
     assert!(problem["code"] == "database_rights_missing" && problem.to_string().contains(grant), "{problem}");
     let (status, refused) = got(harness.api, "/v1/sessions", "tb_0123456789012345678901234567890123456789012").await;
@@ -210,9 +214,9 @@ async fn a_database_that_was_never_migrated_is_told_of_and_waited_for() {
     let mut command = textback();
     command.arg("serve").env("DATABASE_URL", &url).env("TEXTBACK_SECRET_KEY", SecretKeys::draw().1);
     let mut serve = Running::start(&mut served_at(command, address), false);
-    let warned = serve.until("started without being ready");
+    let warned = serve.until("the process started without being ready");
     assert!(warned.contains("run: textback migrate"), "{warned}");
-    serve.until("serving");
+    serve.until("server started");
     let problem = until_readyz(address, 503).await;
     assert_eq!(problem["code"], "schema_outdated", "{problem}");
     // Reads, writes and webhooks alike.
@@ -239,7 +243,7 @@ async fn a_newer_schema_and_a_changed_migration_are_told_of() {
     )
     .await;
     let mut serve = start();
-    let said = serve.all_until("serving");
+    let said = serve.all_until("server started");
     assert!(said.iter().any(|line| line.contains("schema version 9999, which is newer")), "{said:?}");
     // The processes of the version before go on while a new one is rolled out.
     let ready = until_readyz(address, 200).await;
@@ -253,9 +257,9 @@ async fn a_newer_schema_and_a_changed_migration_are_told_of() {
     app.sql("delete from _sqlx_migrations where version = 9999").await;
     app.sql("update _sqlx_migrations set checksum = '\\x00' where version = 2").await;
     let mut serve = start();
-    let warned = serve.until("started without being ready");
+    let warned = serve.until("the process started without being ready");
     assert!(warned.contains("another text of migration 2"), "{warned}");
-    serve.until("serving");
+    serve.until("server started");
     assert_eq!(until_readyz(address, 503).await["code"], "schema_changed");
     for command in ["doctor", "migrate"] {
         let told = run(&mut app.command(command, &app.secret_key));
@@ -287,7 +291,8 @@ async fn a_database_that_only_reads_is_told_with_its_reason() {
     let mut harness = ProcessHarness::start("only-reads").await;
     harness.variables.push(("RUST_LOG", "info".to_owned()));
     harness.sql("alter role current_user set default_transaction_read_only = on").await;
-    let warned = Running::start(&mut harness.command("serve", &[]), false).until("started without being ready");
+    let warned =
+        Running::start(&mut harness.command("serve", &[]), false).until("the process started without being ready");
     assert!(warned.contains("reset default_transaction_read_only"), "{warned}");
     let mut create = harness.command("project", &[]);
     let told = printed(&run(create.args(["create", "x"])));
@@ -296,7 +301,8 @@ async fn a_database_that_only_reads_is_told_with_its_reason() {
         .sql("begin; set transaction read write; alter role current_user reset default_transaction_read_only; commit")
         .await;
     harness.become_a_standby().await;
-    let warned = Running::start(&mut harness.command("serve", &[]), false).until("started without being ready");
+    let warned =
+        Running::start(&mut harness.command("serve", &[]), false).until("the process started without being ready");
     assert!(warned.contains("because it is a standby"), "{warned}");
     let told = printed(&run(&mut harness.command("doctor", &[])));
     assert!(told.contains("because it is a standby"), "{told}");

@@ -1,5 +1,5 @@
-//! The databases of the tests: one PostgreSQL for all of them, and a database for each test that needs one. A database is
-//! dropped after its test.
+//! The databases of the tests: one PostgreSQL for all of them, and a database for each test that
+//! needs one. A database is dropped after its test.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -13,10 +13,12 @@ use textback::dev::postgres;
 /// The folders of the servers are named by this prefix and the id of their process.
 const FOLDER_PREFIX: &str = "textback-tests-";
 
-/// A file system in memory. On ext4, creating the files of the databases takes 12 % of the processor time of the tests.
+/// A file system in memory. On ext4, creating the files of the databases takes 12 % of the
+/// processor time of the tests.
 const MEMORY: &str = "/dev/shm";
 
-/// How many bytes the file system in memory must have free: ten databases of 15 MB, and 1 GB of WAL.
+/// How many bytes the file system in memory must have free: ten databases of 15 MB, and 1 GB of
+/// WAL.
 const LEAST_MEMORY: u64 = 4 << 30;
 
 /// The databases of tests that have ended.

@@ -1,4 +1,5 @@
-//! Tests deliveries: answers of the carrier, status callbacks, and the order of messages to one contact.
+//! Tests deliveries: answers of the carrier, status callbacks, and the order of messages to one
+//! contact.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +18,8 @@ use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp};
 
 const MESSAGES: &str = "/2010-04-01/Accounts/[^/]+/Messages.json";
 
-/// An app whose carrier gives these answers to sent texts, one after the other, the last one for ever.
+/// An app whose carrier gives these answers to sent texts, one after the other, the last one for
+/// ever.
 async fn app_answered_by(answers: Vec<ResponseTemplate>) -> (TestApp, MockServer) {
     let carrier = MockServer::start().await;
     let number =

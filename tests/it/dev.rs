@@ -25,7 +25,8 @@ impl Dev {
     pub fn start(folder: &PathBuf) -> Self {
         let mut command = textback();
         command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
-        // Nothing of it goes by the proxy of a company's network, which could not reach this machine.
+        // Nothing of it goes by the proxy of a company's network, which could not reach this
+        // machine.
         command.env("http_proxy", "http://127.0.0.1:1").env("no_proxy", "example.com");
         let mut running = Running::start(&mut command, true);
         let last_word = |line: String| line.split_whitespace().last().expect("a word").to_owned();
@@ -80,7 +81,7 @@ async fn dev_logs_the_requests_of_its_users_and_not_its_own() {
     command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(&folder);
     let mut dev = Running::start(command.env("RUST_LOG", "info").stdout(Stdio::piped()), true);
     let lines = dev.all_until("Ctrl-C");
-    assert!(!lines.iter().any(|line| line.contains("request answered")), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("a request was answered")), "{lines:#?}");
     let last_word = |text: &str| {
         let line = lines.iter().find(|line| line.contains(text)).expect(text);
         line.split_whitespace().last().expect("a word").trim_end_matches(')').to_owned()
@@ -88,7 +89,7 @@ async fn dev_logs_the_requests_of_its_users_and_not_its_own() {
     let url = last_word("Console").replace("/console", "/v1/project");
     let answer = reqwest::Client::new().get(url).bearer_auth(last_word("key:")).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
-    assert!(dev.until("request answered").contains("/v1/project"));
+    assert!(dev.until("a request was answered").contains("/v1/project"));
     drop(dev);
     let _ = std::fs::remove_dir_all(&folder);
 }

@@ -118,7 +118,8 @@ async fn doctor_notices_a_pooler_a_wrong_address_and_a_database_that_only_reads(
     assert!(well.contains("all is well") && well.contains("signed webhooks for harness are accepted"), "{well}");
     assert!(well.contains("reach another connection"), "{well}");
 
-    // The carrier signs over another address than serve believes to have: as by a proxy that is not told of.
+    // The carrier signs over another address than serve believes to have: as by a proxy that is not
+    // told of.
     let other = harness.to_api().await;
     let wrong = harness.doctor_with(&[("TEXTBACK_PUBLIC_URL", &format!("http://{other}"))]);
     assert!(wrong.contains("for harness are answered with 403") && wrong.contains("TEXTBACK_SECRET_KEY"), "{wrong}");

@@ -1,5 +1,5 @@
-//! Tests eager dispatch: the turn of an inbound message is claimed in the transaction that stores it, and the delivery of
-//! its first reply in the transaction that settles it.
+//! Tests eager dispatch: the turn of an inbound message is claimed in the transaction that stores
+//! it, and the delivery of its first reply in the transaction that settles it.
 
 use std::time::Duration;
 
@@ -84,7 +84,8 @@ async fn a_session_whose_turn_runs_gets_no_second_one() {
     assert_eq!(app.simulator.received(ADA, NUMBER), ["1: one", "2: two", "to three", "3: four"]);
 }
 
-/// What is not in the message is read by a claim. What is not this agent's, or not due, is nobody's yet.
+/// What is not in the message is read by a claim. What is not this agent's, or not due, is nobody's
+/// yet.
 #[tokio::test]
 async fn turns_that_need_more_than_their_message_are_claimed_later() {
     let reads = "def reply(conv, text):\n    return str(len(conv.history)) + text\n";
@@ -105,7 +106,8 @@ async fn turns_that_need_more_than_their_message_are_claimed_later() {
     let app = TestApp::new().await;
     let agent_id = app.attach(ECHO, json!({"first_message": "process"})).await;
     app.answers(ADA, "one").await;
-    // The number has another agent now, and Ben talks with that one while Ada's session goes on with hers.
+    // The number has another agent now, and Ben talks with that one while Ada's session goes on
+    // with hers.
     let other = app.agent("other", ECHO, json!({"first_message": "process"})).await;
     app.ok(reqwest::Method::PATCH, &app.number_path().await, Some(json!({"agent_id": other}))).await;
     app.answers(BEN, "one").await;

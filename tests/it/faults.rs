@@ -1,5 +1,6 @@
-//! Tests one fault at a time with real processes: lost connections, a database that has crashed, does not answer, is
-//! read-only or refuses connections, clocks that differ, and processes that are suspended.
+//! Tests one fault at a time with real processes: lost connections, a database that has crashed,
+//! does not answer, is read-only or refuses connections, clocks that differ, and processes that are
+//! suspended.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ async fn a_connection_that_is_lost_at_any_step_loses_no_message() {
     harness.open(2, ProcessHarness::echo()).await;
     let (mut expected_replies, mut cuts) = (ExpectedReplies::default(), 0);
     for cut in [Cut::Before, Cut::During, Cut::After] {
-        // Bytes that only one statement sends: a value with its length before it. A field of a composite type also has
-        // its type before it, and an array of one item also has its bounds.
+        // Bytes that only one statement sends: a value with its length before it. A field of a
+        // composite type also has its type before it, and an array of one item also has its bounds.
         for (step, words) in [
             ("locking a contact", "\0\0\0\x19\0\0\0\x22SM"),
             ("storing a message", "\0\0\0\x19\0\0\0\x04text"),
@@ -49,10 +50,11 @@ async fn a_connection_that_is_lost_at_any_step_loses_no_message() {
             }
         }
     }
-    // Without status callbacks, only the carrier's list shows whether it accepted the next messages.
+    // Without status callbacks, only the carrier's list shows whether it accepted the next
+    // messages.
     harness.simulator.report_statuses(false);
-    // The call that sends a message fails before the carrier gets it, while the carrier works on it, or after the
-    // carrier accepted it, when the answer is lost.
+    // The call that sends a message fails before the carrier gets it, while the carrier works on
+    // it, or after the carrier accepted it, when the answer is lost.
     for (count, cut) in [Cut::Before, Cut::During, Cut::After].into_iter().enumerate() {
         harness.to_carrier.cut("POST /2010-04-01/Accounts/", cut);
         assert!(say(&harness, &mut expected_replies, &format!("{cut:?} the call")).await);
@@ -143,8 +145,9 @@ async fn readiness_reports_a_fault_of_the_database_and_all_processes_work_again_
         DatabaseFault::TableLocked,
     ] {
         let held = fault.start(&mut harness).await;
-        // Readers of the locked table take all connections of the API. They share one client, because making a client
-        // takes so long that the first of 64 would stop waiting before the last one starts.
+        // Readers of the locked table take all connections of the API. They share one client,
+        // because making a client takes so long that the first of 64 would stop waiting before the
+        // last one starts.
         let client = reqwest::Client::new();
         let readers = (0..if matches!(fault, DatabaseFault::TableLocked) { 64 } else { 0 }).map(|_| {
             let url = format!("http://{}/v1/sessions/{session}/messages", harness.api);
@@ -255,7 +258,8 @@ async fn workers_whose_clocks_are_five_minutes_apart_agree() {
     while let Some(texted) = texts.recv().await {
         expected_replies.note(texted);
         count += 1;
-        // Each worker is killed once. Its jobs wait until their leases end by the clock of the database.
+        // Each worker is killed once. Its jobs wait until their leases end by the clock of the
+        // database.
         if count % 160 == 0 {
             let offset = ["-150s", "+150s"][count / 160 % 2];
             harness.variables = clock(offset);
@@ -296,7 +300,8 @@ async fn a_lease_of_three_seconds_is_renewed_for_an_agent_that_takes_twenty() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_worker_releases_its_turn_within_seconds() {
-    // The service answers so late, and the lease is so long, that waiting would not give the contact an answer in time.
+    // The service answers so late, and the lease is so long, that waiting would not give the
+    // contact an answer in time.
     let (service, agent) = late_service(50).await;
     let mut harness = ProcessHarness::start("handover").await;
     harness.variables.push(("TEXTBACK_ALLOW_HOSTS", "127.0.0.0/8".to_owned()));
@@ -337,7 +342,8 @@ async fn a_worker_that_is_suspended_past_its_lease_writes_nothing_when_it_resume
     until_called(2).await;
     harness.work[0].tell(Signal::SIGCONT);
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["at last"]);
-    // Both workers run when the next text comes, and the late answer of the first worker was not written.
+    // Both workers run when the next text comes, and the late answer of the first worker was not
+    // written.
     assert_eq!(harness.simulator.say(ADA, NUMBER, "and now?").await.webhook_status, Some(200));
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 2).await, ["at last"; 2]);
     let requests = service.received_requests().await.expect("recorded");
@@ -345,7 +351,8 @@ async fn a_worker_that_is_suspended_past_its_lease_writes_nothing_when_it_resume
     assert_eq!((ids[0] == ids[1], ids[1] == ids[2], ids.len()), (true, false, 3), "both attempts have one id");
 }
 
-/// A machine may be suspended or moved. When this worker resumes, another worker has sent the message that it claimed.
+/// A machine may be suspended or moved. When this worker resumes, another worker has sent the
+/// message that it claimed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_suspended_between_claim_and_call_sends_nothing_when_it_resumes() {
     let mut harness = ProcessHarness::start("sleeper").await;
@@ -413,7 +420,8 @@ async fn a_process_that_is_suspended_in_a_transaction_delays_its_contact_for_les
     assert!(held > 1.0, "the suspended process held no lock: {held} s");
     assert!(held < 5.0, "{held} s");
 
-    // When it resumes, its transaction was rolled back, with a message that was never acknowledged. It works again.
+    // When it resumes, its transaction was rolled back, with a message that was never acknowledged.
+    // It works again.
     stopping.tell(Signal::SIGCONT);
     harness.until_ready().await;
     assert_eq!(harness.simulator.say(ADA, NUMBER, "three").await.webhook_status, Some(200));

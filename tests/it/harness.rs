@@ -1,4 +1,5 @@
-//! A test application: textback in this process, with its own database, a simulated carrier, and workers that tests step.
+//! A test application: textback in this process, with its own database, a simulated carrier, and
+//! workers that tests step.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -199,7 +200,8 @@ impl TestApp {
         agent_id
     }
 
-    /// Creates a script agent. Unless the settings say otherwise, a contact gets nothing when it fails.
+    /// Creates a script agent. Unless the settings say otherwise, a contact gets nothing when it
+    /// fails.
     pub async fn agent(&self, name: &str, source: &str, settings: Value) -> Uuid {
         let mut agent = json!({"name": name, "kind": "script", "source": source, "error_message": ""});
         agent.as_object_mut().expect("an object").extend(settings.as_object().cloned().unwrap_or_default());
@@ -250,7 +252,8 @@ impl TestApp {
         holder
     }
 
-    /// Runs all jobs that are due and lets the carrier report, until nothing is left to do. Then all invariants must hold.
+    /// Runs all jobs that are due and lets the carrier report, until nothing is left to do. Then
+    /// all invariants must hold.
     pub async fn run_jobs(&self) {
         loop {
             let turns = self.workers.turns.step().await.expect("turns");

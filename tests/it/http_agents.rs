@@ -295,7 +295,8 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
     other_project(&app).await;
     let working = work_with_eight_slots(&app);
     let received = async {
-        // Six of eight slots is what one project gets. Without a bound of the project six agents would take 4, 2, 1 and 1.
+        // Six of eight slots is what one project gets. Without a bound of the project six agents
+        // would take 4, 2, 1 and 1.
         while requests(&hangs).await.len() < 6 {
             tokio::task::yield_now().await;
         }

@@ -121,7 +121,8 @@ async fn a_contact_that_waits_for_an_answer_is_not_inactive() {
     assert_eq!(app.newest().await["status"], "warned");
 }
 
-/// A job that waits for an answer of the agent may be due later than a short timeout. The next message moves it forward.
+/// A job that waits for an answer of the agent may be due later than a short timeout. The next
+/// message moves it forward.
 #[tokio::test]
 async fn a_timeout_below_a_minute_is_not_late_after_a_late_answer() {
     let app = TestApp::new().await;

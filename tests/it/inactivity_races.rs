@@ -1,4 +1,5 @@
-//! Tests messages at the moment of a warning or an end, with four workers, and a hundred thousand jobs that are due together.
+//! Tests messages at the moment of a warning or an end, with four workers, and a hundred thousand
+//! jobs that are due together.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Tests contacts that the carrier called landlines: the next message is refused, until the contact texts.
+//! Tests contacts that the carrier called landlines: the next message is refused, until the contact
+//! texts.
 
 use reqwest::Method;
 use serde_json::{Value, json};

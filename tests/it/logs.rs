@@ -1,5 +1,5 @@
-//! The log: the ids of a message on each line of its flow, no whole number of a contact, request ids, and the names of
-//! fields.
+//! The log: the ids of a message on each line of its flow, no whole number of a contact, request
+//! ids, and the names of fields.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -87,14 +87,14 @@ def reply(conv, text):
 async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
     let app = TestApp::new().await;
     let processes = Processes::of(&app, &[("TEXTBACK_LOG", "json"), ("RUST_LOG", "debug,sqlx=warn")]);
-    let mut serve = processes.start("serve", "serving");
-    let mut work = processes.start("work", "working");
+    let mut serve = processes.start("serve", "server started");
+    let mut work = processes.start("work", "workers started");
     let agent = json!({"name": "echo", "kind": "script", "source": AGENT, "first_message": "process"});
     processes.attach(&app, agent).await;
     app.text(ADA, "hello").await;
     app.simulator.until_received(ADA, NUMBER, 1).await;
     let mut served = serve.all_until("\"delivery_status\":\"delivered\"");
-    let mut worked = work.all_until("the carrier accepted the text");
+    let mut worked = work.all_until("the carrier accepted a text");
     for (process, lines) in [(serve, &mut served), (work, &mut worked)] {
         process.tell(Signal::SIGTERM);
         lines.extend(process.rest());
@@ -110,13 +110,17 @@ async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
     assert!(set["detail"].as_str().is_some_and(|detail| detail.ends_with("/{key}/messages")), "{set}");
     let has_message =
         |text: &'static str| move |line: &&Value| line["message"].as_str().is_some_and(|m| m.contains(text));
-    let stored = lines.iter().find(has_message("message stored")).expect("the message was stored");
+    let stored = lines.iter().find(has_message("a message was stored")).expect("the message was stored");
     let (session_id, message_id) = (&stored["session_id"], &stored["message_id"]);
     assert_eq!(stored["turn_id"], *message_id, "a turn has the id of its first message");
     let flow: Vec<&Value> = lines.iter().filter(|line| line["session_id"] == *session_id).collect();
-    for text in ["message stored", "texted by …0101", "turn settled", "the carrier accepted", "delivery moved"] {
+    for text in
+        ["a message was stored", "the turn was settled", "the carrier accepted", "the status of a delivery changed"]
+    {
         assert!(flow.iter().any(has_message(text)), "no line of the flow says {text}: {flow:?}");
     }
+    let logged = flow.iter().find(|line| has_message("the agent logged a line")(*line)).expect("a line of the agent");
+    assert_eq!(logged["text"], "texted by …0101", "{logged}");
     for line in &flow {
         assert_eq!(line["turn_id"], *message_id, "one id runs through all: {line}");
         assert!(line["message_id"].is_string() && line["project_id"].is_string(), "{line}");
@@ -148,29 +152,29 @@ async fn service_that_fails_once() -> MockServer {
 
 /// What is logged of a flow that fails: the line, its level, and the ids that it has.
 const FAILURES: [(&str, &str, &[&str]); 9] = [
-    ("the turn failed and is put off", "WARN", &["session_id", "turn_id", "message_id", "error", "seconds"]),
+    ("the turn failed and was put off", "WARN", &["session_id", "turn_id", "message_id", "error", "seconds"]),
     (
-        "the carrier did not take the text; later",
+        "the carrier did not take a text; it will be sent again",
         "WARN",
         &["session_id", "turn_id", "message_id", "class", "seconds", "detail"],
     ),
-    ("the carrier accepted the text", "INFO", &["session_id", "turn_id", "message_id", "carrier_id"]),
+    ("the carrier accepted a text", "INFO", &["session_id", "turn_id", "message_id", "carrier_id"]),
     // The contact's own wish, and no fault of anybody: no alert on errors may see it.
     (
-        "the text is not delivered: its contact has opted out",
+        "the carrier refused a text because its contact opted out",
         "INFO",
         &["session_id", "turn_id", "message_id", "code", "detail"],
     ),
     (
-        "message stored; no agent answers it",
+        "a message was stored that no agent answers",
         "INFO",
         &["session_id", "message_id", "carrier_id", "reason", "from", "to"],
     ),
-    ("message was stored before", "INFO", &["session_id", "message_id", "carrier_id", "from", "to"]),
-    ("message fits no session; it is kept in quarantine", "WARN", &["reason", "carrier_id", "from", "to"]),
-    ("a status report fits no delivery; it is kept in quarantine", "WARN", &["carrier_id", "delivery_status"]),
+    ("a message was stored before", "INFO", &["session_id", "message_id", "carrier_id", "from", "to"]),
+    ("a message that fits no session was put into quarantine", "WARN", &["reason", "carrier_id", "from", "to"]),
+    ("a status report that fits no delivery was put into quarantine", "WARN", &["carrier_id", "delivery_status"]),
     (
-        "the delivery is further already",
+        "a status report was older than the status of its delivery",
         "DEBUG",
         &["session_id", "turn_id", "message_id", "carrier_id", "delivery_status"],
     ),
@@ -183,17 +187,18 @@ async fn each_line_of_a_flow_that_fails_has_its_level_its_ids_and_no_whole_numbe
     let variables =
         [("TEXTBACK_LOG", "json"), ("RUST_LOG", "debug,sqlx=warn"), ("TEXTBACK_ALLOW_HOSTS", "127.0.0.1/32")];
     let processes = Processes::of(&app, &variables);
-    let (mut serve, mut work) = (processes.start("serve", "serving"), processes.start("work", "working"));
+    let (mut serve, mut work) =
+        (processes.start("serve", "server started"), processes.start("work", "workers started"));
     let agent = json!({"name": "service", "kind": "http", "url": service.uri(), "first_message": "process"});
     processes.attach(&app, agent).await;
     app.simulator.plan_faults([Fault::TooManyRequests]);
     let texted = app.text(ADA, "hello").await;
-    let mut worked = work.all_until("the carrier accepted the text");
+    let mut worked = work.all_until("the carrier accepted a text");
     let mut served = serve.all_until("\"delivery_status\":\"delivered\"");
 
     app.simulator.opt_out(BOB, NUMBER);
     app.text(BOB, "hi").await;
-    worked.extend(work.all_until("its contact has opted out"));
+    worked.extend(work.all_until("its contact opted out"));
     app.text(ADA, "STOP").await;
     let form = |to: &str, sid: &str| {
         format!("MessageSid={sid}&AccountSid={ACCOUNT_SID}&From=%2B14155550101&To=%2B{to}&Body=hello")
@@ -209,7 +214,7 @@ async fn each_line_of_a_flow_that_fails_has_its_level_its_ids_and_no_whole_numbe
         let answer = app.post_to(processes.address, hook, &form, AUTH_TOKEN).await;
         assert!(answer.status().is_success(), "{form}: {}", answer.status());
     }
-    served.extend(serve.all_until("the delivery is further already"));
+    served.extend(serve.all_until("a status report was older than the status of its delivery"));
     for (process, lines) in [(serve, &mut served), (work, &mut worked)] {
         process.tell(Signal::SIGTERM);
         lines.extend(process.rest());
@@ -235,9 +240,9 @@ async fn each_line_of_a_flow_that_fails_has_its_level_its_ids_and_no_whole_numbe
 async fn requests_of_the_api_are_logged_with_their_ids() {
     let app = TestApp::new().await;
     let processes = Processes::of(&app, &[("TEXTBACK_LOG", "json"), ("RUST_LOG", "debug,sqlx=warn")]);
-    let mut serve = processes.start("serve", "serving");
+    let mut serve = processes.start("serve", "server started");
     processes.call(&app, Method::GET, "/v1/project", Value::Null).await;
-    let line: Value = serde_json::from_str(&serve.until("request answered")).expect("JSON");
+    let line: Value = serde_json::from_str(&serve.until("a request was answered")).expect("JSON");
     assert_eq!(line["level"], "INFO");
     for (field, expected) in [
         ("method", json!("GET")),
@@ -252,14 +257,14 @@ async fn requests_of_the_api_are_logged_with_their_ids() {
 
     let url = format!("http://{}/v1/messages/1?token=secret-of-a-query", processes.address);
     app.http.get(url).bearer_auth(&app.key).send().await.expect("an answer");
-    let text = serve.until("request answered");
+    let text = serve.until("a request was answered");
     let line: Value = serde_json::from_str(&text).expect("JSON");
     assert!(line["status"] == 400 && line["request_id"].as_str().is_some_and(|id| id.len() == 36), "{line}");
     assert!(!text.contains("secret-of-a-query"), "{text}");
 
     let url = format!("http://{}/webhooks/twilio/{}/messages", processes.address, app.webhook_key);
     app.http.post(url).body("From=x").send().await.expect("an answer");
-    let lines = serve.all_until("request answered");
+    let lines = serve.all_until("a request was answered");
     assert!(lines.iter().all(|line| !line.contains(&app.webhook_key)), "{lines:?}");
     let refused = read(&lines);
     assert!(refused.iter().any(|line| line["path"] == "/webhooks/twilio/{key}/messages" && line["level"] == "DEBUG"));

@@ -1,4 +1,5 @@
-//! A carrier in memory, for tests: it has a JSON webhook, a signature and codes of its own, and no word of a real one.
+//! A carrier in memory, for tests: it has a JSON webhook, a signature and codes of its own, and no
+//! word of a real one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

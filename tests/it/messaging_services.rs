@@ -1,4 +1,5 @@
-//! Tests texts to a messaging service: which number sends, that the reply joins the session, and what the carrier is asked for.
+//! Tests texts to a messaging service: which number sends, that the reply joins the session, and
+//! what the carrier is asked for.
 
 use std::collections::HashSet;
 
@@ -275,7 +276,8 @@ async fn a_scheduled_text_gets_its_number_when_it_is_due() {
     assert_eq!(app.sessions().await.len(), 1, "they joined the session");
     assert_eq!(app.sent(&late).await["number"], stays);
 
-    // No number of the service is left, or the contact opted out of one of them: it is refused, and says so.
+    // No number of the service is left, or the contact opted out of one of them: it is refused, and
+    // says so.
     app.attach_member(&first).await;
     let stopped = app.ok(Method::POST, "/v1/messages", Some(schedule("too late"))).await;
     app.say(ADA, stays, "STOP").await;
@@ -331,7 +333,7 @@ async fn many_who_send_to_one_contact_at_once_choose_one_number() {
     }
 }
 
-/// Without the lock the second would know nothing of the first's session, and open one on another number.
+/// Without the lock the second would not see the first's session, and open one on another number.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_sends_while_another_chooses_waits_and_chooses_the_same_number() {
     let (app, service) = app().await;

@@ -1,5 +1,5 @@
-//! Tests the metrics: their table and its page, what Prometheus' own tool says of them, the samples that all processes share,
-//! the alerts and the runbook.
+//! Tests the metrics: their table and its page, what Prometheus' own tool says of them, the samples
+//! that all processes share, the alerts and the runbook.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -173,7 +173,7 @@ async fn work_serves_its_metrics_at_each_address_that_it_is_given() {
     let mut work = Running::start(&mut command, false);
     let mut pages = BTreeSet::new();
     for _ in 0..2 {
-        let line = work.until("serving metrics");
+        let line = work.until("metrics listener started");
         let (_, address) = line.split_once("address=").expect("an address");
         pages.insert(format!("http://{}/metrics", address.split_whitespace().next().expect("an address")));
     }

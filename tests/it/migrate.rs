@@ -1,4 +1,5 @@
-//! `migrate` beside live traffic and beside another `migrate`: what it replaces, what it leaves alone, and what it waits for.
+//! `migrate` beside live traffic and beside another `migrate`: what it replaces, what it leaves
+//! alone, and what it waits for.
 
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -12,7 +13,8 @@ async fn run(pool: &PgPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await.expect(statement);
 }
 
-/// Every row of the catalogue and of the data that migrate could write, with the transaction that wrote it last.
+/// Every row of the catalogue and of the data that migrate could write, with the transaction that
+/// wrote it last.
 const VERSIONS: &str = "select md5(string_agg(row, ' ' order by row)) from (
          select 'function ' || oid || ' ' || xmin || ' ' || proname as row from pg_proc where pronamespace = 'textback'::regnamespace
          union all select 'trigger ' || oid || ' ' || xmin from pg_trigger
@@ -26,7 +28,8 @@ async fn a_second_migrate_writes_nothing_and_waits_for_no_table() {
     let url = new_database().await;
     let pool = pool(&url).await;
     let before = text(&pool, VERSIONS).await;
-    // Somebody holds every table in the strongest mode that lets others read, such as a migration of an operator's.
+    // Somebody holds every table in the strongest mode that lets others read, such as a migration
+    // of an operator's.
     let mut holder = pool.begin().await.expect("a transaction");
     sqlx::raw_sql("lock table message, session, delivery, consent, agent_version in exclusive mode")
         .execute(&mut *holder)

@@ -1,4 +1,5 @@
-//! Tests changes of the desired state of a number that overlap, changes of the account, and what a detached number keeps.
+//! Tests changes of the desired state of a number that overlap, changes of the account, and what a
+//! detached number keeps.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -302,7 +303,7 @@ async fn a_process_with_another_key_says_so_and_blames_no_database() {
     let mut serve = app.command("serve", &app.secret_key);
     serve.env("TEXTBACK_LISTEN", free.to_string());
     let mut serve = Running::start(&mut serve, false);
-    serve.until("serving");
+    serve.until("server started");
     // It began with the right key. Another process rotated the key since.
     let (_, new_key) = textback::secret::SecretKeys::draw();
     let rotated = format!("{new_key},{}", app.secret_key).parse().expect("keys");
@@ -426,8 +427,8 @@ async fn a_phone_call_leaves_nothing_in_quarantine() {
     assert_eq!(app.count("select count(*) from quarantine").await, 0);
 }
 
-/// Whoever records an opt-out holds a text that waits and wants the number's key; whoever approves holds the number and wants
-/// the text. They must pass each other.
+/// Whoever records an opt-out holds a text that waits and wants the number's key; whoever approves
+/// holds the number and wants the text. They must pass each other.
 #[tokio::test]
 async fn an_opt_out_and_an_approval_do_not_wait_for_each_other() {
     let app = TestApp::new().await;

@@ -1,4 +1,5 @@
-//! Tests numbers under faults of the carrier and of processes: nothing is bought twice, and every change is carried out.
+//! Tests numbers under faults of the carrier and of processes: nothing is bought twice, and every
+//! change is carried out.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use crate::numbers::FOR_SALE;
 
 /// The ways in which a call can fail.
 const FAULTS: [Fault; 4] = [Fault::Fail500, Fault::AcceptThen500, Fault::AcceptThenGarbage, Fault::TooManyRequests];
-/// More than one look has calls: two searches, the purchase, the number, services, their numbers, the campaign.
+/// More than one look has calls: two searches, the purchase, the number, services, their numbers,
+/// the campaign.
 const CALLS: usize = 9;
 
 impl TestApp {
@@ -57,7 +59,8 @@ async fn project_id(app: &TestApp) -> uuid::Uuid {
         .id
 }
 
-/// Each call about a number fails once in each way. The client repeats its request, or a worker continues it.
+/// Each call about a number fails once in each way. The client repeats its request, or a worker
+/// continues it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_at_any_call_of_a_purchase_neither_buys_twice_nor_loses_a_bought_number() {
     let mut met = 0;
@@ -87,7 +90,8 @@ async fn a_fault_at_any_call_of_a_purchase_neither_buys_twice_nor_loses_a_bought
     assert_eq!(met, FAULTS.len() * 6 * 2, "each call met each fault");
 }
 
-/// The same for a number that the account has: found, pointed here, its service and its campaign read.
+/// The same for a number that the account has: found, pointed here, its service and its campaign
+/// read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_at_any_call_of_an_attachment_or_a_repair_only_delays_it() {
     for fault in FAULTS {
@@ -168,13 +172,14 @@ async fn a_purchase_that_is_forbidden_is_not_tried_each_minute() {
 }
 
 impl TestApp {
-    /// Runs a worker that reconciles the numbers and dies at a failpoint; returns whether it did. Then its lease ends.
+    /// Runs a worker that reconciles the numbers and dies at a failpoint; returns whether it did.
+    /// Then its lease ends.
     async fn die_at(&self, failpoint: &str) -> bool {
         self.sql("update number set check_at = now() where check_at is not null").await;
         let mut work = self.command("work", &self.secret_key);
         work.env("TEXTBACK_FAILPOINT", failpoint).env("RUST_LOG", "off,textback::cli=info").stdout(Stdio::null());
         let mut dying = Running::start(&mut work, false);
-        dying.until("working");
+        dying.until("workers started");
         let has_died = dying.aborts_within(Duration::from_secs(2)).await;
         self.sql("update number set leased_until = now() - interval '1 second' where leased_until is not null").await;
         self.reconcile_numbers().await;
@@ -182,16 +187,19 @@ impl TestApp {
     }
 }
 
-/// The points at which a worker can die: after each of so many calls, and before it writes what it saw.
+/// The points at which a worker can die: after each of so many calls, and before it writes what it
+/// saw.
 fn points(calls: usize) -> impl Iterator<Item = String> {
     let after_calls = (1..=calls).map(|call| format!("number.after_call:{call}"));
     after_calls.chain(["number.before_settle:1".to_owned()])
 }
 
-/// The worker dies after each call of a purchase in turn; another one goes on from what the carrier has.
+/// The worker dies after each call of a purchase in turn; another one goes on from what the carrier
+/// has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_dies_at_any_step_of_a_purchase_buys_once_and_loses_nothing() {
-    // The number's list, a search, the purchase, the services with their numbers, the campaign; there is no sixth call.
+    // The number's list, a search, the purchase, the services with their numbers, the campaign;
+    // there is no sixth call.
     for failpoint in points(6) {
         let app = TestApp::new().await;
         let agent = app.an_agent().await;
@@ -256,7 +264,8 @@ async fn a_detachment_continues_after_its_worker_died() {
     }
 }
 
-/// A toll-free number's verification is read elsewhere, and the carrier may hang for longer than we wait.
+/// A toll-free number's verification is read elsewhere, and the carrier may hang for longer than we
+/// wait.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_toll_free_purchase_survives_a_fault_at_any_call_and_any_purchase_a_carrier_that_hangs() {
     let toll_free = "+18005550120";

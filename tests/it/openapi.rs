@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, NUMBER, TestApp};
 
-/// An agent with all that an agent may have: it greets, answers, sends outside its answer, and fails when told to.
+/// An agent with all that an agent may have: it greets, answers, sends outside its answer, and
+/// fails when told to.
 const AGENT: &str = "
 def start(conv):
     conv.state.nothing = None
@@ -105,8 +106,8 @@ impl<'a> Checked<'a> {
     }
 }
 
-/// Checks a value against a schema of OpenAPI 3.0. Stricter than the standard: a property that is not declared is a
-/// fault, and so is a null, except below a schema that allows anything.
+/// Checks a value against a schema of OpenAPI 3.0. Stricter than the standard: a property that is
+/// not declared is a fault, and so is a null, except below a schema that allows anything.
 fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
     if let Some(reference) = schema["$ref"].as_str() {
         let found = document.pointer(reference.trim_start_matches('#'));
@@ -234,7 +235,8 @@ async fn templates(api: &mut Checked<'_>) {
     api.refused(Method::GET, "/v1/templates/old", None).await;
 }
 
-/// People text, with media, keywords, failures and too many repeats; each session and message is read.
+/// People text, with media, keywords, failures and too many repeats; each session and message is
+/// read.
 async fn conversations(api: &mut Checked<'_>) {
     let app = api.app;
     app.text(ADA, "hi").await;

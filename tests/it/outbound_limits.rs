@@ -174,7 +174,8 @@ async fn sends_at_the_same_time_pass_while_no_limit_is_reached() {
     assert_eq!(app.count("select count(*) from outbound_rate_window where contact <> '' and short_sent = 2").await, 40);
 }
 
-/// One counts while another has counted and has not committed: to the project's row, to a contact's, and to a contact's first.
+/// One counts while another has counted and has not committed: to the project's row, to a
+/// contact's, and to a contact's first.
 #[tokio::test]
 async fn who_waits_for_anothers_count_counts_after_it() {
     let app = app().await;
@@ -211,7 +212,8 @@ async fn who_waits_for_anothers_count_counts_after_it() {
     }
 }
 
-/// A warning is counted in the project's row, which a turn that ends another session holds with the lock of its contact.
+/// A warning is counted in the project's row, which a turn that ends another session holds with the
+/// lock of its contact.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warning_that_waits_for_a_count_delays_no_other_session() {
     let app = app().await;

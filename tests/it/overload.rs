@@ -1,4 +1,5 @@
-//! Tests more connections, slow readers and bodies than a process may hold: other clients are still served.
+//! Tests more connections, slow readers and bodies than a process may hold: other clients are still
+//! served.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -140,7 +141,7 @@ async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
         address.split_whitespace().next().and_then(|address| address.parse().ok()).expect("an address")
     };
     let api = address(serve.until("address="));
-    let metrics = address(serve.until("serving metrics"));
+    let metrics = address(serve.until("metrics listener started"));
     let status = |at: SocketAddr, path: &'static str| {
         let asking = app.http.get(format!("http://{at}{path}")).send();
         async move { asking.await.expect("an answer").status().as_u16() }
@@ -154,7 +155,8 @@ async fn serve_has_metrics_of_their_own_no_docs_and_a_bound_on_bodies() {
     a_project_at_its_limit_leaves_memory_for_others(&app, api).await;
 }
 
-/// One project fills what it may of the 2 MiB for requests and of the 2 MiB for webhooks, and another one is served all the same.
+/// One project fills what it may of the 2 MiB for requests and of the 2 MiB for webhooks, and
+/// another one is served all the same.
 async fn a_project_at_its_limit_leaves_memory_for_others(app: &TestApp, api: SocketAddr) {
     let (other, other_key) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
     app.simulator.add_account(Account::new(OTHER_ACCOUNT, AUTH_TOKEN));

@@ -1,4 +1,5 @@
-//! Tests the query plans of the busiest statements: each finds its rows by an index, without statistics.
+//! Tests the query plans of the busiest statements: each finds its rows by an index, without
+//! statistics.
 
 use std::collections::HashMap;
 
@@ -23,8 +24,8 @@ async fn plan(app: &TestApp, statement: &str, parameters: &str) -> String {
     lines.join("\n")
 }
 
-/// The plan as it is committed, so that a change of a statement shows its effect. Versions of PostgreSQL word plans differently:
-/// those of 15 are kept.
+/// The plan as it is committed, so that a change of a statement shows its effect. Versions of
+/// PostgreSQL word plans differently: those of 15 are kept.
 async fn keep(app: &TestApp, name: &str, plan: &str) {
     let version = "select current_setting('server_version_num')::bigint / 10000";
     let version: i64 = sqlx::query_scalar(version).fetch_one(app.storage.pool()).await.expect("a version");
@@ -35,7 +36,8 @@ async fn keep(app: &TestApp, name: &str, plan: &str) {
     }
 }
 
-/// Every table that a plan reads is found by these indexes and no others, and nothing is read whole.
+/// Every table that a plan reads is found by these indexes and no others, and nothing is read
+/// whole.
 fn must_use(plan: &str, indexes: &[&str]) {
     for line in plan.lines() {
         assert!(!line.contains("Seq Scan on") && !line.contains("Bitmap"), "{line}\n\n{plan}");
@@ -53,7 +55,8 @@ fn must_use(plan: &str, indexes: &[&str]) {
 async fn a_claim_of_turns_finds_each_sessions_messages_by_their_order() {
     let app = TestApp::new().await;
     let folder = "10, '{}', '{}', '{}', 10, '{}', '{}', '{}', 10, 30, '01900000-0000-7000-8000-000000000000', null";
-    // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is made of that.
+    // As it is on a quiet evening: no turn waits while statistics are gathered, and the plan is
+    // made of that.
     sqlx::query("analyze").execute(app.storage.pool()).await.expect("analyzed");
     let plan = plan(&app, include_str!("../../sql/queries/turn/claim.sql"), folder).await;
     keep(&app, "plan of a claim of turns", &plan).await;
@@ -84,7 +87,8 @@ async fn a_claim_of_deliveries_reads_live_rows_alone() {
     assert!(!plan.contains("Seq Scan on") && !plan.contains("Bitmap"), "{plan}");
 }
 
-/// No table that grows is read whole, nor is one of its indexes but these: each of its rows is looked up by the first column of one.
+/// No table that grows is read whole, nor is one of its indexes but these: each of its rows is
+/// looked up by the first column of one.
 async fn must_look_up(app: &TestApp, what: &str, plan: &str, but: &[&str]) {
     let read = "select relname::text, pg_get_indexdef(indexrelid, 1, true)
                   from pg_index join pg_class on pg_class.oid = indexrelid where relnamespace = 'textback'::regnamespace";
@@ -116,7 +120,8 @@ async fn nothing_for(app: &TestApp, statement: &str) -> String {
     nothing
 }
 
-/// Statistics of empty tables, as a new database may have them, make a join read a whole index: plans last until new ones are gathered.
+/// Statistics of empty tables, as a new database may have them, make a join read a whole index:
+/// plans last until new ones are gathered.
 #[tokio::test]
 async fn workers_look_up_each_row_whatever_the_statistics_say() {
     let app = TestApp::new().await;
@@ -139,8 +144,8 @@ async fn workers_look_up_each_row_whatever_the_statistics_say() {
     }
 }
 
-/// The last statement of a function, its parameters and variables made those of a prepared statement. `messages`: the type
-/// of its parameter of that name.
+/// The last statement of a function, its parameters and variables made those of a prepared
+/// statement. `messages`: the type of its parameter of that name.
 async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
     let read = "select prosrc from pg_proc where proname = $1 and pronamespace = 'textback'::regnamespace";
     let source: String =

@@ -1,4 +1,5 @@
-//! Tests rows that can't be claimed: each is found and set aside with its reason, for every kind of job.
+//! Tests rows that can't be claimed: each is found and set aside with its reason, for every kind of
+//! job.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,7 +131,8 @@ async fn a_state_that_takes_all_memory_as_text_is_refused_and_one_that_is_there_
     assert_eq!(app.answers(ADA, "again").await.last().map(String::as_str), Some("1: again"));
 }
 
-/// In a process that also runs turns, the statement that stores a message reads the session's state too.
+/// In a process that also runs turns, the statement that stores a message reads the session's state
+/// too.
 #[tokio::test]
 async fn a_message_to_an_unreadable_session_is_still_stored() {
     let app = without_rate_limits(ECHO).await;
@@ -272,7 +274,7 @@ async fn a_running_worker_finds_the_row_and_goes_on() {
     }
     let mut command = app.command("work", &app.secret_key);
     let mut worker = crate::commands::Running::start(&mut command, false);
-    let line = worker.until("it is set aside");
+    let line = worker.until("could not be read and was set aside");
     assert!(line.contains(&session.to_string()) && line.len() < 2048, "{line}");
     let began = Instant::now();
     while others.iter().any(|other| app.simulator.received(other, NUMBER).is_empty()) {

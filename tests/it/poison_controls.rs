@@ -1,4 +1,5 @@
-//! Tests when a row is blamed for a failing claim, and how jobs that are due and not claimed are reported.
+//! Tests when a row is blamed for a failing claim, and how jobs that are due and not claimed are
+//! reported.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,8 @@ async fn doctor(app: &TestApp) -> String {
     String::from_utf8_lossy(&printed.stdout).into_owned()
 }
 
-/// As an operator's trigger, an added constraint, a damaged index and a server that lacks memory or time.
+/// As an operator's trigger, an added constraint, a damaged index and a server that lacks memory or
+/// time.
 #[tokio::test]
 async fn a_fault_that_hits_all_turns_closes_no_session_and_all_are_answered_when_it_is_over() {
     for code in ["P0001", "23514", "XX002", "XX000", "22000", "53200", "57014"] {

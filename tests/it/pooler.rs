@@ -1,4 +1,5 @@
-//! Tests textback behind PgBouncer: session mode works, and other modes are refused with an explanation.
+//! Tests textback behind PgBouncer: session mode works, and other modes are refused with an
+//! explanation.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -149,7 +150,8 @@ async fn a_pool_over_a_shared_server_connection_gives_none() {
     let bouncer =
         Bouncer::start(&harness, "transaction", "ignore_startup_parameters = extra_float_digits, options").await;
     let pool = database::pool(&bouncer.url("textback"), 4).expect("a pool");
-    // On a busy machine a check may take longer than a caller waits. Then nothing is known yet, and the caller asks again.
+    // On a busy machine a check may take longer than a caller waits. Then nothing is known yet, and
+    // the caller asks again.
     let until = Instant::now() + Duration::from_secs(60);
     let refused = loop {
         let first = pool.acquire().await;

@@ -1,5 +1,5 @@
-//! Starts real processes with a PostgreSQL and a simulated carrier of their own, cuts their connections, and checks that
-//! each message was answered once.
+//! Starts real processes with a PostgreSQL and a simulated carrier of their own, cuts their
+//! connections, and checks that each message was answered once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -106,7 +106,8 @@ impl ProcessHarness {
         }
     }
 
-    /// Starts one `serve` and `workers` times `work`, and creates the project, the agent and the number through the API.
+    /// Starts one `serve` and `workers` times `work`, and creates the project, the agent and the
+    /// number through the API.
     pub async fn open(&mut self, workers: usize, agent: Value) {
         self.serve = Some(self.start_serve(&[]));
         self.work = (0..workers).map(|_| self.start_work(&[])).collect();
@@ -133,11 +134,11 @@ impl ProcessHarness {
     }
 
     pub fn start_serve(&self, more: &[(&str, &str)]) -> Running {
-        self.spawn("serve", "serving", more)
+        self.spawn("serve", "server started", more)
     }
 
     pub fn start_work(&self, more: &[(&str, &str)]) -> Running {
-        self.spawn("work", "working", more)
+        self.spawn("work", "workers started", more)
     }
 
     fn spawn(&self, command: &str, ready: &str, more: &[(&str, &str)]) -> Running {
@@ -161,7 +162,8 @@ impl ProcessHarness {
             .env("TEXTBACK_UNKNOWN_SETTLE_SECONDS", "3")
             .env("TEXTBACK_READ_BACK_SECONDS", "1")
             .env("TEXTBACK_POLL_SECONDS", "0.3")
-            // Only the line that the process is ready: nobody reads the rest, and a full pipe would block the process.
+            // Only the line that the process is ready: nobody reads the rest, and a full pipe would
+            // block the process.
             .env("RUST_LOG", "off,textback::cli=info")
             .envs(self.variables.iter().map(|(name, value)| (*name, value)))
             .envs(more.iter().copied());
@@ -270,8 +272,8 @@ impl ProcessHarness {
         (status, problem["code"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Lets phones text in parallel. Each phone sends one text after the other with a pause, until it has sent `most` or the
-    /// receiver is dropped.
+    /// Lets phones text in parallel. Each phone sends one text after the other with a pause, until
+    /// it has sent `most` or the receiver is dropped.
     pub fn phones(&self, phones: u64, most: u64, pause: Duration) -> UnboundedReceiver<Texted> {
         let (sender, receiver) = unbounded_channel();
         for phone in 0..phones {
@@ -348,7 +350,8 @@ impl ExpectedReplies {
         let until = Instant::now() + Duration::from_secs(60);
         let storage = harness.storage();
         loop {
-            // An unknown delivery may be sent once more, so nothing is compared before all deliveries are settled.
+            // An unknown delivery may be sent once more, so nothing is compared before all
+            // deliveries are settled.
             let live = "select (select count(*) from turn) + (select count(*) from delivery where due_at is not null)";
             let live: i64 = sqlx::query_scalar(live).fetch_one(storage.pool()).await.unwrap_or(1);
             // A comparison reads every message of every phone, so it waits until nothing is live.
@@ -375,7 +378,8 @@ impl ExpectedReplies {
         }
     }
 
-    /// How many texts are lost, how many doubled, how many phones have their answers in another order.
+    /// How many texts are lost, how many doubled, how many phones have their answers in another
+    /// order.
     ///
     /// A text that was not acknowledged may be answered or not, but never twice.
     fn compare(&self, simulator: &Simulator) -> (usize, usize, usize) {

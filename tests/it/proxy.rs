@@ -1,4 +1,5 @@
-//! A TCP proxy that forwards bytes between a client and a server, and cuts, blocks or filters connections for a test.
+//! A TCP proxy that forwards bytes between a client and a server, and cuts, blocks or filters
+//! connections for a test.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,7 +44,8 @@ pub struct Proxy {
     drops_notifications: Arc<AtomicBool>,
     /// The version that PostgreSQL seems to have on new connections.
     version: Arc<Mutex<Option<String>>>,
-    /// How many times all open connections were blocked, and whether new connections are blocked now.
+    /// How many times all open connections were blocked, and whether new connections are blocked
+    /// now.
     blocked: Arc<watch::Sender<(usize, bool)>>,
 }
 
@@ -91,8 +93,8 @@ impl Proxy {
         *self.plan.lock().expect("sound") = Some(Plan { bytes: text.as_bytes().to_vec(), cut });
     }
 
-    /// Blocks all connections without closing them, as a firewall does that forgot its connections. New connections wait for
-    /// [`Self::unblock`].
+    /// Blocks all connections without closing them, as a firewall does that forgot its connections.
+    /// New connections wait for [`Self::unblock`].
     pub fn block(&self) {
         self.blocked.send_modify(|(times, now)| (*times, *now) = (*times + 1, true));
     }
@@ -107,7 +109,8 @@ impl Proxy {
         *self.version.lock().expect("sound") = Some(version.to_owned());
     }
 
-    /// What the server sent, with the version that it seems to have. It is a message of type S with a name and a value.
+    /// What the server sent, with the version that it seems to have. It is a message of type S with
+    /// a name and a value.
     fn with_version(&self, part: &[u8]) -> Option<Vec<u8>> {
         let version = self.version.lock().expect("sound").clone()?;
         let name = b"server_version\0";
@@ -128,7 +131,8 @@ impl Proxy {
         self.cuts.subscribe().wait_for(|cuts| *cuts >= count).await.expect("the proxy has the sender");
     }
 
-    /// The cut that is planned for a connection on which these bytes were sent. It is taken, so that it happens once.
+    /// The cut that is planned for a connection on which these bytes were sent. It is taken, so
+    /// that it happens once.
     fn planned(&self, sent: &[u8]) -> Option<Cut> {
         let mut plan = self.plan.lock().expect("sound");
         let bytes = &plan.as_ref()?.bytes;

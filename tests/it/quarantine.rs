@@ -1,4 +1,5 @@
-//! Tests the quarantine: what fits no session is listed, read, and processed again once its reason is gone.
+//! Tests the quarantine: what fits no session is listed, read, and processed again once its reason
+//! is gone.
 
 use reqwest::Method;
 use serde_json::{Value, json};

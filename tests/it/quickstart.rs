@@ -1,5 +1,5 @@
-//! Tests the pages that newcomers follow: each command in a `console` block prints what the page shows, and each agent in the
-//! guides can be created as it stands.
+//! Tests the pages that newcomers follow: each command in a `console` block prints what the page
+//! shows, and each agent in the guides can be created as it stands.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -48,7 +48,8 @@ fn without_ids(text: &str) -> String {
     text.split_inclusive(|letter| !is_of_id(letter)).map(word).collect()
 }
 
-/// The pages with blocks of commands, in the order in which they run. `API` and `AUTH` are set as the pages set them.
+/// The pages with blocks of commands, in the order in which they run. `API` and `AUTH` are set as
+/// the pages set them.
 fn pages_with_commands() -> Vec<(String, String)> {
     let (first, mut pages): (Vec<_>, Vec<_>) =
         files("docs", "md").into_iter().partition(|(path, _)| path == "docs/quickstart.md");

@@ -1,5 +1,6 @@
-//! Tests quiet hours by the time zones of a number: what waits, until when, and what the API shows of it. The hours of the project are
-//! set around the clock of a zone, so that it is night there and nowhere else.
+//! Tests quiet hours by the time zones of a number: what waits, until when, and what the API shows
+//! of it. The hours of the project are set around the clock of a zone, so that it is night there
+//! and nowhere else.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
@@ -28,7 +29,8 @@ impl TestApp {
         self.ok(Method::PATCH, "/v1/project", Some(hours)).await;
     }
 
-    /// Schedules a text to each contact and lets their times come. Returns what the API then shows of each.
+    /// Schedules a text to each contact and lets their times come. Returns what the API then shows
+    /// of each.
     async fn schedule(&self, contacts: &[&str]) -> Vec<Value> {
         let mut sent = Vec::new();
         for contact in contacts {
@@ -68,7 +70,8 @@ async fn an_australian_mobile_is_not_texted_while_it_is_night_in_perth() {
     let shown = app.schedule(&[AUSTRALIAN_MOBILE, SYDNEY_LANDLINE, "+611300123456"]).await;
     waits_for_quiet_hours(&shown[0], "Australia/Perth");
     assert_eq!(app.simulator.received(AUSTRALIAN_MOBILE, NUMBER), ["1: hi"], "neither the text nor a warning");
-    // When the hours are over in Perth, they have begun on the Cocos Islands, which are an hour and a half behind.
+    // When the hours are over in Perth, they have begun on the Cocos Islands, which are an hour and
+    // a half behind.
     assert!((148..=152).contains(&minutes_ahead(&shown[0])), "{}", shown[0]);
     assert_eq!(shown[1]["status"], "delivered", "a landline of Sydney is in Sydney, where it is day");
     waits_for_quiet_hours(&shown[2], "Australia/Perth");
@@ -115,7 +118,8 @@ async fn a_text_that_waits_for_its_time_says_so() {
     assert_eq!((cancelled.get("waits_for"), cancelled.get("due_at")), (None, None), "it waits no longer");
 }
 
-/// The clocks of Russia are whole hours apart, so a free time of ten minutes is never one of all zones.
+/// The clocks of Russia are whole hours apart, so a free time of ten minutes is never one of all
+/// zones.
 #[tokio::test]
 async fn quiet_hours_that_leave_no_time_for_all_zones_of_a_number_end_where_they_leave_most() {
     let app = app(&["RU"]).await;

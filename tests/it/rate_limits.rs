@@ -164,7 +164,8 @@ def reply(conv, text):
     assert_eq!(app.held().await, ["repeats", "paused"]);
 }
 
-/// Two robots answer each other, and ours hangs up each time: without a memory beyond the session that goes on for ever.
+/// Two robots answer each other, and ours hangs up each time: without a memory beyond the session
+/// that goes on for ever.
 #[tokio::test]
 async fn a_loop_between_two_robots_ends_though_each_turn_ends_the_session() {
     let agent = "def reply(conv, text): return {\"utterance\": \"I am out of office.\", \"hangup\": True}";

@@ -276,7 +276,8 @@ async fn many_held_messages_are_released_in_portions() {
     assert_eq!(app.count("select count(*) from delivery where status = 'planned' and due_at <= now()").await, 2501);
 }
 
-/// One whose delivery somebody holds must not keep a worker busy, nor the messages of another number waiting.
+/// One whose delivery somebody holds must not keep a worker busy, nor the messages of another
+/// number waiting.
 #[tokio::test]
 async fn a_number_whose_held_messages_are_locked_is_passed_over() {
     let app = TestApp::new().await;
@@ -309,7 +310,8 @@ async fn numbers_are_reconciled_though_a_decision_about_held_messages_can_not_be
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
 }
 
-/// What waited when the number was let go never leaves, though the number comes back before all of it has failed.
+/// What waited when the number was let go never leaves, though the number comes back before all of
+/// it has failed.
 #[tokio::test]
 async fn a_decision_to_fail_is_written_to_its_end_though_the_registration_changes() {
     let app = TestApp::new().await;

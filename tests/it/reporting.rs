@@ -1,4 +1,5 @@
-//! Tests the views of the schema `reporting`: what they tell, whom they tell it, and what they cost.
+//! Tests the views of the schema `reporting`: what they tell, whom they tell it, and what they
+//! cost.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use uuid::Uuid;
@@ -19,7 +20,8 @@ pub async fn connect(app: &TestApp, role: &str) -> PgConnection {
     PgConnection::connect(&url).await.expect("a connection")
 }
 
-/// Creates a login role that may read the views. Roles are of the whole server, so the name is drawn.
+/// Creates a login role that may read the views. Roles are of the whole server, so the name is
+/// drawn.
 pub async fn role(app: &TestApp) -> String {
     let name = format!("dashboard_{}", Uuid::now_v7().simple());
     run_sql(app.storage.pool(), &format!("create role {name} login; grant textback_reporting to {name}")).await;
@@ -91,7 +93,8 @@ async fn the_role_reads_the_views_and_nothing_else() {
     for view in views(app.storage.pool()).await {
         rows(&mut connection, &format!("select * from reporting.{view}")).await;
     }
-    // A statement for each table, view, sequence and function of textback. None is allowed to name anything of that schema.
+    // A statement for each table, view, sequence and function of textback. None is allowed to name
+    // anything of that schema.
     let others: Vec<String> = sqlx::query_scalar(
         "select case relkind when 'S' then format('select nextval(''textback.%I'')', relname) else format('select from textback.%I', relname) end
            from pg_class where relnamespace = 'textback'::regnamespace and relkind in ('r', 'v', 'S', 'm', 'p', 'f')
@@ -279,7 +282,8 @@ async fn a_view_that_was_changed_in_the_database_is_replaced_and_the_others_are_
     assert_eq!(text(versions).await, untouched);
 }
 
-/// A managed database: its administrator made the schema, and the role of migrate may create no schema and no role.
+/// A managed database: its administrator made the schema, and the role of migrate may create no
+/// schema and no role.
 #[tokio::test]
 async fn a_role_that_may_create_nothing_migrates_and_is_told_what_an_administrator_must_run() {
     let name = format!("managed_{}", Uuid::now_v7().simple());
@@ -290,7 +294,10 @@ async fn a_role_that_may_create_nothing_migrates_and_is_told_what_an_administrat
     let migrate = || printed(&run(textback().arg("migrate").env("DATABASE_URL", &ours)));
     let told = migrate();
     let statement = format!("create schema reporting authorization {name}");
-    assert!(told.contains(&statement) && told.contains("the database has the schema of this binary"), "{told}");
+    assert!(
+        told.contains(&statement) && told.contains("the database was migrated to the schema of this binary"),
+        "{told}"
+    );
     let doctor = printed(&run(textback().arg("doctor").env("DATABASE_URL", &ours)));
     assert!(doctor.contains(&statement), "{doctor}");
     run_sql(&administrator, &statement).await;
@@ -338,7 +345,8 @@ async fn a_filter_on_time_does_not_read_a_table_whole() {
             let table = index.trim_end_matches("_by_time");
             assert!(!plan.contains(&format!("Seq Scan on {table}\n")), "{view}: {plan}");
         }
-        // A column that is not asked for costs nothing: no other table is read, and no hash is made.
+        // A column that is not asked for costs nothing: no other table is read, and no hash is
+        // made.
         let plan = rows_of_plan(&mut connection, "select count(*), sum(segments) from reporting.messages_v1").await;
         for other in ["Scan on attachment", "delivery", "reporting_key", "sha256", "number"] {
             assert!(!plan.contains(other), "{other}: {plan}");

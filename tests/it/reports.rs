@@ -1,4 +1,5 @@
-//! Tests the reports of `sql/reports`: what they answer, to whom, in the terminal and on the dashboards that are made of them.
+//! Tests the reports of `sql/reports`: what they answer, to whom, in the terminal and on the
+//! dashboards that are made of them.
 
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, Column as _, Executor, PgConnection, SqlSafeStr, TypeInfo};

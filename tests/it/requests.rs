@@ -1,5 +1,5 @@
-//! Tests that nothing of a request is dropped without a word: each header, parameter and field is used, or refused by its
-//! name.
+//! Tests that nothing of a request is dropped without a word: each header, parameter and field is
+//! used, or refused by its name.
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, StatusCode};
@@ -13,7 +13,8 @@ fn document() -> Value {
     serde_json::from_str(&textback::http::api::document_as_json()).expect("JSON")
 }
 
-/// An operation of the document: its method, its path with ids filled in, and what the document says about it.
+/// An operation of the document: its method, its path with ids filled in, and what the document
+/// says about it.
 struct Operation {
     method: Method,
     path: String,
@@ -115,7 +116,8 @@ async fn a_header_that_is_repeated_unreadable_or_misspelt_sends_nothing() {
         assert!(status.is_client_error() && answer["code"] == code, "{named}: {status} {answer}");
         assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(named)), "{named}: {answer}");
     }
-    // A key has no effect on an operation that has none, and saying so is better than making two agents.
+    // A key has no effect on an operation that has none, and saying so is better than making two
+    // agents.
     let agent = Some(json!({"name": "b", "kind": "script", "source": ECHO}));
     let (status, answer) =
         app.call_with(Method::POST, "/v1/agents", headers(&[("Idempotency-Key", b"a")]), agent).await;

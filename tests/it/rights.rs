@@ -1,4 +1,5 @@
-//! Tests that a role without ownership can run all commands but migrate, and that missing rights are named.
+//! Tests that a role without ownership can run all commands but migrate, and that missing rights
+//! are named.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ async fn a_role_with_the_documented_rights_does_everything() {
     let create = harness.command("project", &[]).args(["create", "mine"]).output().expect("it runs");
     assert!(printed(&create).contains("textback migrate --grant-to"), "{}", printed(&create));
     harness.sql(documented("rights")).await;
-    // With these rights it sees that there is nothing to migrate; without one of them it is told whose work that is.
+    // With these rights it sees that there is nothing to migrate; without one of them it is told
+    // whose work that is.
     harness.sql("revoke select on textback._sqlx_migrations from textback_app").await;
     let migrate = harness.command("migrate", &[]).output().expect("it runs");
     assert!(printed(&migrate).contains("run textback migrate as the role that owns it"), "{}", printed(&migrate));
@@ -49,7 +51,8 @@ async fn a_role_with_the_documented_rights_does_everything() {
     assert!(well.contains("all is well"), "{well}");
     harness.simulator.say(ADA, NUMBER, "hi").await;
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
-    // Everything that writes other tables: an http agent, a version, guards, templates, consents, countries, sends now and later.
+    // Everything that writes other tables: an http agent, a version, guards, templates, consents,
+    // countries, sends now and later.
     let service = json!({"name": "service", "kind": "http", "url": "https://agent.example.com/"});
     let service = harness.call(Method::POST, "agents", service).await;
     let path = format!("agents/{}/signing-secret", id(&service["id"]));

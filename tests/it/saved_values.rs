@@ -1,6 +1,8 @@
-//! Tests that what can be known when a value is saved is refused then, and not left to the first message that needs it.
+//! Tests that what can be known when a value is saved is refused then, and not left to the first
+//! message that needs it.
 //!
-//! The table has each field that a request can save. A field that the document gets and the table lacks fails the test.
+//! The table has each field that a request can save. A field that the document gets and the table
+//! lacks fails the test.
 
 use std::collections::BTreeSet;
 

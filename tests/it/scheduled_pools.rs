@@ -1,4 +1,5 @@
-//! Tests scheduled texts to one contact that are due at once, from a number and from the messaging service that it is in.
+//! Tests scheduled texts to one contact that are due at once, from a number and from the messaging
+//! service that it is in.
 
 use chrono::{Duration, Utc};
 use reqwest::Method;
@@ -8,7 +9,8 @@ use crate::harness::{ACCOUNT_SID, ECHO, NUMBER, TestApp};
 
 const SECOND: &str = "+14155550188";
 
-/// What an earlier text of the same batch does to a session decides about the number of a later one.
+/// What an earlier text of the same batch does to a session decides about the number of a later
+/// one.
 #[tokio::test]
 async fn a_text_to_a_service_joins_the_session_of_one_that_is_due_before_it() {
     let app = TestApp::with_agent(ECHO, json!({})).await;

@@ -39,8 +39,8 @@ async fn every_constraint_has_a_name_that_somebody_chose() {
     assert_eq!(generated, Vec::<String>::new());
 }
 
-/// Fails unless each table or view (`kind`: `r` or `v`, as pg_class has it) of a schema, and each of its columns, has a comment
-/// that says its unit and meaning. Returns how many comments it read.
+/// Fails unless each table or view (`kind`: `r` or `v`, as pg_class has it) of a schema, and each
+/// of its columns, has a comment that says its unit and meaning. Returns how many comments it read.
 pub async fn assert_comments(pool: &PgPool, schema: &str, kind: &str) -> usize {
     let commented: Vec<(String, Option<String>)> = sqlx::query_as(
         "select relname || coalesce('.' || attname, ''),
@@ -154,7 +154,8 @@ async fn no_function_takes_a_lock_that_outlives_its_transaction() {
     }
 }
 
-/// pg_dump, pg_restore and logical replication run with an empty search path: what the rows are made by must not depend on it.
+/// pg_dump, pg_restore and logical replication run with an empty search path: what the rows are
+/// made by must not depend on it.
 #[tokio::test]
 async fn every_function_has_a_fixed_search_path() {
     let pool = pool(&new_database().await).await;
@@ -167,8 +168,9 @@ async fn every_function_has_a_fixed_search_path() {
     .await
     .expect("an answer");
     assert_eq!(others, Vec::<String>::new(), "write: set search_path = textback, pg_temp");
-    // A function in SQL that is not taken into its statement is planned at each call: 20 us for lock_contact. One with a
-    // body of the standard ("return …") is bound to what it names when it is created, and is taken into its statement.
+    // A function in SQL that is not taken into its statement is planned at each call: 20 us for
+    // lock_contact. One with a body of the standard ("return …") is bound to what it names when it
+    // is created, and is taken into its statement.
     let in_sql: Vec<String> = sqlx::query_scalar(
         "select proname::text from pg_proc
           where pronamespace = 'textback'::regnamespace and prosqlbody is null
@@ -180,8 +182,9 @@ async fn every_function_has_a_fixed_search_path() {
     assert_eq!(in_sql, Vec::<String>::new(), "write them in plpgsql");
 }
 
-/// Generated columns, defaults, checks, indexes, views and triggers are stored with what they mean, and not with names to be looked up.
-/// They depend on the session only by a function that does: so they may call those of PostgreSQL that read no names, and our own.
+/// Generated columns, defaults, checks, indexes, views and triggers are stored with what they mean,
+/// and not with names to be looked up. They depend on the session only by a function that does: so
+/// they may call those of PostgreSQL that read no names, and our own.
 #[tokio::test]
 async fn no_expression_of_the_schema_depends_on_the_session() {
     let pool = pool(&new_database().await).await;
@@ -212,7 +215,8 @@ async fn no_expression_of_the_schema_depends_on_the_session() {
     }
 }
 
-/// Invariant 12: ids, tokens and other volatile values are parameters, since an UPDATE of a distributed table takes none.
+/// Invariant 12: ids, tokens and other volatile values are parameters, since an UPDATE of a
+/// distributed table takes none.
 #[test]
 fn no_volatile_function_stands_in_an_update() {
     let volatile = ["gen_random_uuid(", "clock_timestamp(", "random(", "nextval("];
@@ -233,7 +237,8 @@ fn no_volatile_function_stands_in_an_update() {
     assert!(updates > 40, "{updates}");
 }
 
-/// What belongs to something can't be without it, though no foreign key says so: many rows are looked up at once.
+/// What belongs to something can't be without it, though no foreign key says so: many rows are
+/// looked up at once.
 #[tokio::test]
 async fn messages_belong_to_sessions_and_deliveries_to_messages() {
     let app =

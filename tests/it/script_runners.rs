@@ -17,9 +17,11 @@ use crate::commands::textback;
 use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 use crate::process_harness::ProcessHarness;
 
-/// What one runner may hold in memory, whatever it runs: 96 MiB of a run, 32 MiB of scripts, 64 MiB of stack, and the program.
+/// What one runner may hold in memory, whatever it runs: 96 MiB of a run, 32 MiB of scripts, 64 MiB
+/// of stack, and the program.
 const MOST_RESIDENT_KIB: u64 = 256 << 10;
-/// What a runner may have taken of the machine's memory while it waits, with what the program itself takes.
+/// What a runner may have taken of the machine's memory while it waits, with what the program
+/// itself takes.
 const MOST_WAITING_KIB: u64 = 56 << 10;
 /// The bound of a run by the clock, with what starting a runner takes on a busy machine.
 const MOST_WALL: Duration = Duration::from_secs(25);
@@ -88,7 +90,8 @@ pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<An
     agent.reply(conversation, input).await
 }
 
-/// An agent that says back what it is told, and its answer; asked again while the machine is busy, as a worker would.
+/// An agent that says back what it is told, and its answer; asked again while the machine is busy,
+/// as a worker would.
 pub async fn echo(runners: &Runners, project: Uuid) -> Vec<String> {
     loop {
         match say(&agent(runners, project, "def reply(conv, text): return text"), "hi").await {
@@ -161,12 +164,14 @@ fn a_runner_holds_a_bounded_part_of_the_machines_memory_whatever_it_runs() {
     println!("the most of all: {} MiB", most >> 10);
 }
 
-/// The stack of deep values and the heap of a big list stay with a process, though nothing uses them any more.
+/// The stack of deep values and the heap of a big list stay with a process, though nothing uses
+/// them any more.
 #[test]
 fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
     let mut has_ended = false;
     let deep = |levels: usize| format!("x = []\n    for i in range({levels}): x = [x]\n    return str(len(str(x)))");
-    // How much stack a level takes differs by build, so some of them: the first ends no runner, one of the others does.
+    // How much stack a level takes differs by build, so some of them: the first ends no runner, one
+    // of the others does.
     let bodies = ["return \"small\"".to_owned(), "l = [1] * 3000000\n    return str(len(l))".to_owned()];
     for (n, body) in bodies.into_iter().chain((2..12).map(|n| deep(n * 30_000))).enumerate() {
         let mut runner = runner();
@@ -193,7 +198,8 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
     assert!(has_ended, "no runner ended for what it held");
 }
 
-/// Only a privileged process may raise a hard limit, so a runner keeps the one that it was started with.
+/// Only a privileged process may raise a hard limit, so a runner keeps the one that it was started
+/// with.
 #[test]
 fn a_runner_keeps_the_limits_that_it_was_started_with() {
     let mut command = std::process::Command::new("/bin/sh");
@@ -235,7 +241,8 @@ async fn a_runner_that_ran_out_of_memory_serves_nobody_else() {
         let phone = format!("+1415555020{n}");
         app.text(&phone, "go").await;
         app.run_jobs().await;
-        // At the first failure, since a run that meets a bound would meet it again; but a machine that is busy counts against nobody.
+        // At the first failure, since a run that meets a bound would meet it again; but a machine
+        // that is busy counts against nobody.
         while app.simulator.received(&phone, NUMBER).is_empty() {
             assert_eq!(app.count("select count(*) from turn where failures > 0").await, 0);
             app.sql("update turn set due_at = now()").await;
@@ -361,7 +368,7 @@ async fn nobody_reads_the_secrets_of_a_process_from_proc() {
     command.env("TEXTBACK_CONSOLE_PASSWORD", "a-password-of-the-console");
     command.arg("--database-url").arg(format!("{}&application_name=a-word-in-the-url", app.database_url));
     let mut serve = crate::commands::Running::start(&mut command, false);
-    serve.until("serving");
+    serve.until("server started");
     for file in ["environ", "cmdline"] {
         // As root, who may read it still.
         let shown = std::fs::read(format!("/proc/{}/{file}", serve.id())).expect("readable for root");
@@ -381,7 +388,8 @@ async fn nobody_reads_the_secrets_of_a_process_from_proc() {
     assert_eq!(owner, 0);
 }
 
-/// The latencies of one tenant, of a script that takes next to nothing, while others do their worst.
+/// The latencies of one tenant, of a script that takes next to nothing, while others do their
+/// worst.
 async fn latencies(runners: &Runners, count: usize) -> (Duration, Duration) {
     let good = agent(runners, Uuid::now_v7(), "def reply(conv, text): return text");
     let mut took = Vec::new();
@@ -434,8 +442,9 @@ async fn twenty_hostile_agents_delay_no_other_agent() {
         println!("a check beside them: {:?}", began.elapsed());
         assert_eq!(checked, Ok(vec![]));
         hostile.into_iter().chain(checks).for_each(|task| task.abort());
-        // The goal is 250 ms, which `make isolation` measures. A debug build gives a run ten times as long on a quick slot, and other
-        // tests run beside this one; without fair slots it was over 30 s.
+        // The goal is 250 ms, which `make isolation` measures. A debug build gives a run ten times
+        // as long on a quick slot, and other tests run beside this one; without fair slots it was
+        // over 30 s.
         let goal = Duration::from_millis(if cfg!(debug_assertions) { 8_000 } else { 250 });
         assert!(p99 < goal + alone.1 * 2, "p99 is {p99:?}");
         assert!(began.elapsed() < Duration::from_secs(20));

@@ -17,7 +17,8 @@ use crate::script_runners::{SQUARES, agent, echo, runners, say_as, script};
 /// What each runner of a program does first: it says that it is ready.
 const READY: &str = r#"echo '{"Ready":{"thread":0,"no_sandbox":null}}'"#;
 
-/// A program that takes the place of the runner's, and the file that it adds a line to with each start.
+/// A program that takes the place of the runner's, and the file that it adds a line to with each
+/// start.
 struct Program {
     folder: PathBuf,
 }

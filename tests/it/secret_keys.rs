@@ -1,4 +1,5 @@
-//! Tests the rotation of the secret key under load: no secret is lost, and the old key can be removed.
+//! Tests the rotation of the secret key under load: no secret is lost, and the old key can be
+//! removed.
 
 use reqwest::Method;
 use secrecy::ExposeSecret;
@@ -78,7 +79,8 @@ async fn new_credentials_during_a_re_encryption_are_not_overwritten() {
     assert_eq!(late.rows_affected(), 0, "what is not as it was read is left alone");
 }
 
-/// Whoever can write rows, but has no key, can't make a tenant use another one's secret, nor a secret for something else.
+/// Whoever can write rows, but has no key, can't make a tenant use another one's secret, nor a
+/// secret for something else.
 #[tokio::test]
 async fn an_encrypted_secret_that_is_copied_elsewhere_does_not_decrypt() {
     let app = TestApp::new().await;

@@ -1,5 +1,5 @@
-//! Tests that no secret is printed or answered: each secret, in each wrong form, as a flag and as a variable, through every
-//! command, and in the requests and responses of the API.
+//! Tests that no secret is printed or answered: each secret, in each wrong form, as a flag and as a
+//! variable, through every command, and in the requests and responses of the API.
 
 use std::process::Command;
 
@@ -48,7 +48,8 @@ const COMMANDS: [&[&str]; 26] = [
     &["help"],
 ];
 
-/// The wrong forms of a key: too short, too long, not base64, with blanks, quotes and line ends, two of them, a flag.
+/// The wrong forms of a key: too short, too long, not base64, with blanks, quotes and line ends,
+/// two of them, a flag.
 fn wrong_keys() -> Vec<String> {
     vec![
         MARK.to_owned(),
@@ -85,7 +86,8 @@ fn wrong_urls() -> Vec<String> {
     ]
 }
 
-/// Runs a command to its end. What would serve ends because its address can't be bound: it is for documentation (RFC 5737).
+/// Runs a command to its end. What would serve ends because its address can't be bound: it is for
+/// documentation (RFC 5737).
 fn said(mut command: Command) -> String {
     for name in ["TEXTBACK_LISTEN", "TEXTBACK_WORK_LISTEN", "TEXTBACK_SIMULATOR_LISTEN"] {
         command.env(name, "192.0.2.1:1");
@@ -110,7 +112,8 @@ fn the_test_knows_every_command() {
 fn no_command_prints_a_wrong_secret_key_or_password() {
     let values = wrong_keys();
     for command in COMMANDS {
-        // A command ends at the first of these mistakes, so all forms go through one that reads keys, one through the others.
+        // A command ends at the first of these mistakes, so all forms go through one that reads
+        // keys, one through the others.
         let all = matches!(command[0], "serve" | "dev");
         for value in values.iter().take(if all { values.len() } else { 1 }) {
             for name in [
@@ -214,7 +217,7 @@ async fn no_request_with_a_secret_makes_the_api_or_its_log_repeat_it() {
     let mut serve = app.command("serve", &app.secret_key);
     serve.env("TEXTBACK_LISTEN", address.to_string()).env("TEXTBACK_METRICS_LISTEN", "off").env("RUST_LOG", "debug");
     let mut serve = Running::start(&mut serve, false);
-    let mut said = serve.all_until("serving");
+    let mut said = serve.all_until("server started");
     let pid = Pid::from_raw(i32::try_from(serve.id()).expect("a pid"));
     // The log is longer than a pipe holds, so it is read meanwhile.
     let rest = tokio::task::spawn_blocking(move || serve.until_end());

@@ -201,7 +201,8 @@ async fn a_text_after_a_keyword_alone_begins_the_conversation_and_its_answer_is_
     }
 }
 
-/// Whom a script texts has a session whose start runs too: that must not text the next one, and so on.
+/// Whom a script texts has a session whose start runs too: that must not text the next one, and so
+/// on.
 #[tokio::test]
 async fn a_script_that_texts_from_its_start_texts_once() {
     for to in ["\"+14155550177\"", "conv.caller_number"] {

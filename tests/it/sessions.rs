@@ -1,4 +1,5 @@
-//! Tests sessions under load: many messages at once, messages during a turn, and ends from both sides.
+//! Tests sessions under load: many messages at once, messages during a turn, and ends from both
+//! sides.
 
 use std::collections::HashSet;
 
@@ -106,7 +107,8 @@ async fn a_text_that_comes_while_the_agent_thinks_gets_a_turn_of_its_own() {
     assert_eq!(app.simulator.received(ADA, NUMBER), ["to one", "1: two"]);
 }
 
-/// The agent answers while its lease is being renewed: the renewal moves the turn's row under the settling.
+/// The agent answers while its lease is being renewed: the renewal moves the turn's row under the
+/// settling.
 #[tokio::test]
 async fn a_turn_that_settles_while_its_lease_is_renewed_is_over() {
     let app = TestApp::with_agent(ECHO, json!({"first_message": "process"})).await;

@@ -83,7 +83,8 @@ async fn turns_of_one_batch_become_what_they_would_become_alone() {
     assert_eq!(app.count("select count(*) from session").await, 7);
 }
 
-/// The messages of a turn that do not all fit are counted one by one, beside turns of projects and contacts that do fit.
+/// The messages of a turn that do not all fit are counted one by one, beside turns of projects and
+/// contacts that do fit.
 #[tokio::test]
 async fn a_limit_stops_the_messages_of_one_turn_of_a_batch() {
     let app = app().await;
@@ -169,8 +170,8 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
     assert_eq!(app.count("select count(*) from session where close_reason = 'opted_out'").await, 1);
 }
 
-/// Two batches block the same two numbers, in opposite orders. Each waits for the other unless both lock the numbers in one
-/// order.
+/// Two batches block the same two numbers, in opposite orders. Each waits for the other unless both
+/// lock the numbers in one order.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_batches_that_block_the_same_numbers_do_not_wait_for_each_other() {
     let app = app().await;

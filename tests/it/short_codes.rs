@@ -1,4 +1,5 @@
-//! Tests short codes of ours: they are attached, texted and answered like numbers, and textback answers their keywords.
+//! Tests short codes of ours: they are attached, texted and answered like numbers, and textback
+//! answers their keywords.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -23,7 +24,8 @@ impl TestApp {
         self.ok(Method::POST, "/v1/numbers", Some(json!({"number": CODE, "agent_id": agent_id}))).await
     }
 
-    /// A contact texts the short code, all jobs run, and these are all messages that the contact has received from it.
+    /// A contact texts the short code, all jobs run, and these are all messages that the contact
+    /// has received from it.
     async fn answers_of_code(&self, from: &str, body: &str) -> Vec<String> {
         assert_eq!(self.simulator.say(from, CODE, body).await.error, None);
         self.run_jobs().await;
@@ -361,7 +363,8 @@ async fn texts_between_a_short_code_and_a_number_of_the_project_are_held() {
 async fn the_short_code_sends_where_it_is_named_or_the_contact_texted_it() {
     let app = TestApp::new().await;
     app.attach_code("def reply(conv, text): conv.send_sms(\"+14155550103\", \"72975\", \"from the code\")").await;
-    // The digits of the short code tell no country to which the project would be limited; those of the number do.
+    // The digits of the short code tell no country to which the project would be limited; those of
+    // the number do.
     let abroad = |n: u8| Some(json!({"to": format!("+3361234567{n}"), "from": CODE, "body": "news"}));
     app.ok(Method::POST, "/v1/messages", abroad(1)).await;
     app.attach(ECHO, json!({"first_message": "process"})).await;

@@ -1,4 +1,5 @@
-//! Splits Rust and SQL source into tokens, so that tests about names and lengths ignore comments and texts.
+//! Splits Rust and SQL source into tokens, so that tests about names and lengths ignore comments
+//! and texts.
 
 /// A token with the number of its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +197,8 @@ pub fn functions(source: &str) -> Vec<Function> {
     found
 }
 
-/// The line of the brace that closes the first body, unless a semicolon ends the declaration before it.
+/// The line of the brace that closes the first body, unless a semicolon ends the declaration before
+/// it.
 fn end_of_body(tokens: &[Token]) -> Option<usize> {
     let (mut braces, mut brackets) = (0_usize, 0_usize);
     for token in tokens {

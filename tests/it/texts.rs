@@ -132,7 +132,8 @@ async fn a_medium_that_leads_elsewhere_or_is_no_medium_is_not_fetched() {
         assert!(status.is_client_error() || status.is_server_error());
         assert_eq!(answer["code"], code, "{}", url.get(..60).unwrap_or(url));
     }
-    // An address in a webhook that is not the carrier's own: signed, but a medium there would get our credentials.
+    // An address in a webhook that is not the carrier's own: signed, but a medium there would get
+    // our credentials.
     let form = format!(
         "AccountSid={}&MessageSid=MM77&From=%2B14155550101&To=%2B14155550199&Body=x&NumMedia=1&MediaUrl0=https%3A%2F%2Fevil.example%2F1&MediaContentType0=image%2Fpng",
         crate::harness::ACCOUNT_SID

@@ -1,4 +1,5 @@
-//! Tests the rules about the source: the direction of imports, the use of every statement, the length of files and functions.
+//! Tests the rules about the source: the direction of imports, the use of every statement, the
+//! length of files and functions.
 
 use std::fs;
 use std::path::Path;
@@ -28,9 +29,10 @@ pub fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The modules of `src/` that each folder may use (`crate::…`), and the crates that it must not use. Imports run one way:
-/// cli → http → jobs → channels, agents, numbers → carriers, outbound_http → storage → domain. http uses jobs to store inbound
-/// messages, whose turns run in the same process.
+/// The modules of `src/` that each folder may use (`crate::…`), and the crates that it must not
+/// use. Imports run one way: cli → http → jobs → channels, agents, numbers → carriers,
+/// outbound_http → storage → domain. http uses jobs to store inbound messages, whose turns run in
+/// the same process.
 const LAYERS: [(&str, &[&str], &[&str]); 13] = [
     ("domain", &["domain"], &["apalis", "reqwest", "starlark", "maud", "tokio"]),
     // The exporter of traces sends by the HTTP client that the product has.
@@ -193,8 +195,9 @@ fn a_carriers_words_stay_in_its_folder() {
     }
 }
 
-/// Where the channel of text messages may be named: in its folder; in the enum of channels and the registry; where a carrier
-/// tells or is asked what a number can do; in addresses of examples and in tests.
+/// Where the channel of text messages may be named: in its folder; in the enum of channels and the
+/// registry; where a carrier tells or is asked what a number can do; in addresses of examples and
+/// in tests.
 const PATHS_OF_SMS: [&str; 8] = [
     "src/channels/",
     "src/domain/session.rs",
@@ -267,7 +270,8 @@ fn every_statement_is_used_by_storage() {
     }
 }
 
-/// Each function of SQL, with its file, and with its statement down to `end $$;`, or to the end of a file without it.
+/// Each function of SQL, with its file, and with its statement down to `end $$;`, or to the end of
+/// a file without it.
 fn functions() -> Vec<(String, String, String)> {
     let parse = |(path, text): (String, String)| {
         let (_, statement) = text.split_once("create or replace function ").expect("a function");
@@ -278,8 +282,9 @@ fn functions() -> Vec<(String, String, String)> {
     files("sql/functions", "sql").into_iter().map(parse).collect()
 }
 
-/// Kinds of jobs whose rows are never set aside, and of which nobody is told when they are due and not claimed.
-/// The rollups have one row, which says how far they are: `textback doctor` and a metric tell how late that is.
+/// Kinds of jobs whose rows are never set aside, and of which nobody is told when they are due and
+/// not claimed. The rollups have one row, which says how far they are: `textback doctor` and a
+/// metric tell how late that is.
 const NOT_SET_ASIDE: [JobKind; 1] = [JobKind::Rollup];
 
 #[test]
@@ -348,8 +353,32 @@ fn no_file_is_longer_than_five_hundred_lines() {
     }
 }
 
-/// Functions over 70 lines, with their lengths. The list only shrinks: a function on it may not grow, and one that fits
-/// is removed.
+#[test]
+fn no_comment_is_wider_than_a_hundred_columns() {
+    let mut wide = Vec::new();
+    for (folder, ending, marks) in [
+        ("src", "rs", "//"),
+        ("crates", "rs", "//"),
+        ("tests", "rs", "//"),
+        ("benches", "rs", "//"),
+        ("migrations", "sql", "--"),
+        ("sql", "sql", "--"),
+        ("benches", "sql", "--"),
+    ] {
+        for (path, text) in files(folder, ending) {
+            let comments = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with(marks));
+            // An address or a list without blanks can't be broken.
+            let breakable = comments.filter(|(_, line)| line.split_whitespace().all(|word| word.chars().count() < 80));
+            wide.extend(
+                breakable.filter(|(_, line)| line.chars().count() > 100).map(|(n, _)| format!("{path}:{}", n + 1)),
+            );
+        }
+    }
+    assert!(wide.is_empty(), "comments wider than 100 columns: {wide:#?}");
+}
+
+/// Functions over 70 lines, with their lengths. The list only shrinks: a function on it may not
+/// grow, and one that fits is removed.
 const LONG_RUST_FUNCTIONS: [(&str, &str, usize); 1] = [("src/http/api/project.rs", "change", 76)];
 
 #[test]
@@ -382,7 +411,8 @@ fn every_module_and_statement_has_a_heading() {
     }
 }
 
-/// The crates that are of use without the product. `crates/query-descriptions` builds the product's statements.
+/// The crates that are of use without the product. `crates/query-descriptions` builds the product's
+/// statements.
 const INDEPENDENT_CRATES: [&str; 2] = ["crates/dev-postgres", "crates/twilio-simulator"];
 
 /// They are of use to others too, so their code, manifests and pages do not name the product.

@@ -1,4 +1,5 @@
-//! Another channel than text messages, behind the same trait: it has no carrier, no deliveries, no segments and no keywords.
+//! Another channel than text messages, behind the same trait: it has no carrier, no deliveries, no
+//! segments and no keywords.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

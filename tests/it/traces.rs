@@ -1,4 +1,5 @@
-//! Traces: one text through two processes is one trace at the collector, and a collector that is away stops nothing.
+//! Traces: one text through two processes is one trace at the collector, and a collector that is
+//! away stops nothing.
 
 use std::collections::BTreeMap;
 
@@ -81,14 +82,14 @@ fn end(processes: impl IntoIterator<Item = Running>) {
     }
 }
 
-/// Sends one text through `serve` and a separate worker that call an agent, until the carrier has reported. Then both
-/// end and export what waits.
+/// Sends one text through `serve` and a separate worker that call an agent, until the carrier has
+/// reported. Then both end and export what waits.
 async fn text_once(app: &TestApp, agent: Value, variables: &[(&str, &str)]) {
     let serve_variables = [&[("OTEL_SERVICE_NAME", "of-serve")], variables].concat();
     let mut processes = Processes::of(app, &serve_variables);
-    let mut serve = processes.start("serve", "serving");
+    let mut serve = processes.start("serve", "server started");
     processes.set("OTEL_SERVICE_NAME", "of-work");
-    let work = processes.start("work", "working");
+    let work = processes.start("work", "workers started");
     processes.attach(app, agent).await;
     app.text(ADA, "hello").await;
     app.simulator.until_received(ADA, NUMBER, 1).await;
@@ -190,15 +191,15 @@ async fn a_turn_that_answers_several_messages_is_linked_to_each() {
     let (app, collector) = (TestApp::new().await, collector().await);
     let address = collector.uri();
     let mut processes = Processes::of(&app, &exporting(&address));
-    let mut serve = processes.start("serve", "serving");
+    let mut serve = processes.start("serve", "server started");
     processes.attach(&app, echo()).await;
     // No worker runs yet, so one turn waits for all three.
     for text in ["one", "two", "three"] {
         app.text(ADA, text).await;
     }
     processes.set("TEXTBACK_LOG", "json");
-    let mut work = processes.start("work", "working");
-    let settled: Value = serde_json::from_str(&work.until("turn settled")).expect("JSON");
+    let mut work = processes.start("work", "workers started");
+    let settled: Value = serde_json::from_str(&work.until("the turn was settled")).expect("JSON");
     app.simulator.until_received(ADA, NUMBER, 1).await;
     serve.until("delivery_status=\"delivered\"");
     end([work, serve]);
@@ -237,9 +238,9 @@ async fn a_request_to_the_api_has_a_span_and_begins_the_trace_of_its_message() {
     let address = collector.uri();
     let mut processes = Processes::of(&app, &exporting(&address));
     processes.set("OTEL_SERVICE_NAME", "of-serve");
-    let mut serve = processes.start("serve", "serving");
+    let mut serve = processes.start("serve", "server started");
     processes.set("OTEL_SERVICE_NAME", "of-work");
-    let work = processes.start("work", "working");
+    let work = processes.start("work", "workers started");
     processes.attach(&app, echo()).await;
     let url = |path: &str| format!("http://{}{path}", processes.address);
     // The second request is a repetition of the first, and makes no message.

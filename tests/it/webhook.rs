@@ -7,7 +7,8 @@ use textback::carriers::twilio::form::Form;
 
 use crate::harness::{ACCOUNT_SID, ADA, AUTH_TOKEN, ECHO, NUMBER, TestApp, bodies};
 
-/// A real-looking webhook body. The signatures in the file hold for another address, so each is signed again.
+/// A real-looking webhook body. The signatures in the file hold for another address, so each is
+/// signed again.
 #[derive(Deserialize)]
 struct Fixture {
     name: String,

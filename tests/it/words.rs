@@ -1,4 +1,5 @@
-//! Refuses the retired words of `docs/glossary.md` in the names of code, tables, metrics and the API.
+//! Refuses the retired words of `docs/glossary.md` in the names of code, tables, metrics and the
+//! API.
 
 use std::collections::BTreeSet;
 
@@ -121,7 +122,8 @@ fn names_of(path: &str, text: &str) -> Vec<(String, bool)> {
     names
 }
 
-/// The keys of the OpenAPI document, the names of parameters and operations, and the words of paths.
+/// The keys of the OpenAPI document, the names of parameters and operations, and the words of
+/// paths.
 fn names_of_document(text: &str) -> Vec<(String, bool)> {
     let mut names = Vec::new();
     for line in text.lines().map(|line| line.trim_start().trim_start_matches("- ")) {
@@ -133,7 +135,8 @@ fn names_of_document(text: &str) -> Vec<(String, bool)> {
     names
 }
 
-/// The retired words that are refused as words of any identifier, with what replaces them. Several words have `_` between them.
+/// The retired words that are refused as words of any identifier, with what replaces them. Several
+/// words have `_` between them.
 pub fn retired() -> Vec<(String, String)> {
     let retired = Glossary::read().retired.into_iter().filter(|retired| retired.rule == Rule::Word);
     retired.map(|retired| (retired.words, retired.instead)).collect()

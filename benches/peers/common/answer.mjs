@@ -1,4 +1,5 @@
-// The job: reads a text, runs the agent, notes its reply, sends it, and marks it sent. Every step is committed before the next.
+// The job: reads a text, runs the agent, notes its reply, sends it, and marks it sent. Every step
+// is committed before the next.
 
 const READ = `
   select message.body, session.number, session.contact, reply.body as drafted, reply.sent_at

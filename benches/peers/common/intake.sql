@@ -1,6 +1,7 @@
--- The beginning of one statement, $1 the carrier's id, $2 our number, $3 the contact, $4 the text: finds or opens the active
--- session and records the message. Gives no row for a message that is there already; each peer goes on with its job.
--- (Two webhooks of the same message at the same moment wait for each other at the session's row.)
+-- The beginning of one statement, $1 the carrier's id, $2 our number, $3 the contact, $4 the text:
+-- finds or opens the active session and records the message. Gives no row for a message that is
+-- there already; each peer goes on with its job. (Two webhooks of the same message at the same
+-- moment wait for each other at the session's row.)
 with s as (
     insert into session (number, contact)
     select $2, $3 where not exists (select from message where provider_id = $1)

@@ -1,5 +1,6 @@
--- The tables of all three peers: the shapes of ../../speed/bound.rs (a message, the session of its contact, a reply),
--- with what is needed to answer for real. As there, nothing that a product needs beyond that, and no foreign keys.
+-- The tables of all three peers: the shapes of ../../speed/bound.rs (a message, the session of its
+-- contact, a reply), with what is needed to answer for real. As there, nothing that a product needs
+-- beyond that, and no foreign keys.
 create table session (
     id bigint generated always as identity primary key,
     number text not null,

@@ -23,7 +23,8 @@ const commands = {
 
   async serve() {
     const pool = connect(pg, 16)
-    // Message, session and job in one statement, which is one transaction: graphile-worker is asked in SQL.
+    // Message, session and job in one statement, which is one transaction: graphile-worker is asked
+    // in SQL.
     const text = `${sql('intake.sql')}
       select graphile_worker.add_job('answer', json_build_object('message', m.id)) from m`
     serve(web(), {
@@ -44,11 +45,13 @@ const commands = {
       preset: {
         worker: {
           concurrentJobs: JOBS,
-          // Jobs are fetched together, and after a fetch that brought few, the next one waits for more.
+          // Jobs are fetched together, and after a fetch that brought few, the next one waits for
+          // more.
           localQueue: { size: JOBS + 1, refetchDelay: { durationMs: 10, threshold: JOBS / 2, maxAbortThreshold: JOBS } },
           // Jobs that are done are deleted together.
           completeJobBatchDelay: 10,
-          // New jobs are announced (LISTEN); this bounds the wait when the delay above has missed one.
+          // New jobs are announced (LISTEN); this bounds the wait when the delay above has missed
+          // one.
           pollInterval: 100,
         },
       },

@@ -64,7 +64,8 @@ const commands = {
   async serve() {
     const pool = connect(pg, 16)
     const announce = announcing(pool)
-    // Message, session and job in one statement, which is one transaction: pg-boss lets jobs be inserted in SQL.
+    // Message, session and job in one statement, which is one transaction: pg-boss lets jobs be
+    // inserted in SQL.
     const text = `${sql('intake.sql')}
       insert into pgboss.job (name, data) select '${QUEUE}', jsonb_build_object('message', m.id) from m`
     serve(web(), {

@@ -16,7 +16,8 @@ const MAX_SOCKET_FOLDER_BYTES: usize = 85;
 /// Where the homes of servers are that root started in a folder which their user can't enter.
 const SYSTEM_FOLDER: &str = "/var/lib/dev-postgres";
 
-/// The user that runs the server if we are root, since PostgreSQL refuses to run as root: postgres, else nobody.
+/// The user that runs the server if we are root, since PostgreSQL refuses to run as root: postgres,
+/// else nobody.
 pub fn server_user() -> Option<Owner> {
     if !geteuid().is_root() {
         return None;
@@ -25,8 +26,8 @@ pub fn server_user() -> Option<Owner> {
     Some(user.map_or((65534, 65534), |user| (user.uid.as_raw(), user.gid.as_raw())))
 }
 
-/// The home of a server: inside the caller's folder, unless we are root and the server's user could not get there
-/// (a project below /root).
+/// The home of a server: inside the caller's folder, unless we are root and the server's user could
+/// not get there (a project below /root).
 pub fn home(folder: &Path, owner: Option<Owner>) -> PathBuf {
     let inside = folder.join("postgres");
     if owner.is_none() || enterable_by_others(&inside) {

@@ -1,6 +1,7 @@
 //! Runs a private PostgreSQL as a child process, on a Unix socket that only its owner can reach.
 //!
-//! The server ends with the process that started it, however that process ends (on Linux; elsewhere only in good order). It never listens on TCP.
+//! The server ends with the process that started it, however that process ends (on Linux; elsewhere
+//! only in good order). It never listens on TCP.
 
 mod folder;
 mod programs;
@@ -52,9 +53,10 @@ impl Builder {
         settings.into_iter().fold(self, |builder, (name, value)| builder.setting(name, value))
     }
 
-    /// Starts the server on the data below `folder`, and waits until the database can be used. The first start creates
-    /// the data. A server that an earlier process left running on this data is stopped first, so at most one process
-    /// may use a folder at a time: the caller sees to that, for example with a lock file.
+    /// Starts the server on the data below `folder`, and waits until the database can be used. The
+    /// first start creates the data. A server that an earlier process left running on this data is
+    /// stopped first, so at most one process may use a folder at a time: the caller sees to that,
+    /// for example with a lock file.
     pub async fn start(&self, folder: impl AsRef<Path>) -> Result<Postgres, Error> {
         let bin = programs::find(self.programs.as_deref(), self.fallback.as_deref())?;
         let server = Server::prepare(folder.as_ref(), bin)?;
@@ -139,8 +141,8 @@ impl Error {
 }
 
 impl Postgres {
-    /// A server with one role and one database, both called `name`. A name has lower-case letters, digits and
-    /// underscores.
+    /// A server with one role and one database, both called `name`. A name has lower-case letters,
+    /// digits and underscores.
     pub fn builder(name: impl Into<String>) -> Builder {
         Builder { name: name.into(), programs: None, fallback: None, settings: Vec::new() }
     }

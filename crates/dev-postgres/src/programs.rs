@@ -9,8 +9,8 @@ use crate::Error;
 /// Where distributions keep one folder for each version.
 const INSTALLED: [&str; 3] = ["/usr/lib/postgresql", "/usr/local/opt", "/opt/homebrew/opt"];
 
-/// The folder with initdb and postgres: the one that the caller named; else the newest installed version, then the
-/// folders of PATH, then `fallback`.
+/// The folder with initdb and postgres: the one that the caller named; else the newest installed
+/// version, then the folders of PATH, then `fallback`.
 pub fn find(named: Option<&Path>, fallback: Option<&Path>) -> Result<PathBuf, Error> {
     let candidates: Vec<PathBuf> = match named {
         Some(named) => vec![named.to_owned()],

@@ -63,8 +63,8 @@ impl Server {
         command
     }
 
-    /// Creates the data at the first start: in a folder beside its own, which is then renamed, so that incomplete data
-    /// is never used.
+    /// Creates the data at the first start: in a folder beside its own, which is then renamed, so
+    /// that incomplete data is never used.
     pub fn init(&self, role: &str) -> Result<(), Error> {
         if self.data.join("PG_VERSION").exists() {
             return Ok(());
@@ -119,8 +119,8 @@ impl Server {
         }
     }
 
-    /// Starts the server from a thread that lives as long as the server does: Linux ties the signal of a parent's death
-    /// to the thread that started the child.
+    /// Starts the server from a thread that lives as long as the server does: Linux ties the signal
+    /// of a parent's death to the thread that started the child.
     pub fn spawn(&self, settings: &[(String, String)]) -> Result<Spawned, Error> {
         let mut server = self.command(settings)?;
         let (send_pid, pid) = mpsc::channel();
@@ -163,7 +163,8 @@ impl Server {
         // SAFETY: between fork and exec only system calls run that neither allocate nor lock.
         unsafe {
             server.pre_exec(|| {
-                // A session of its own: Ctrl-C does not reach the server, so its parent can stop it in order.
+                // A session of its own: Ctrl-C does not reach the server, so its parent can stop it
+                // in order.
                 nix::unistd::setsid()?;
                 #[cfg(target_os = "linux")]
                 nix::sys::prctl::set_pdeathsig(Signal::SIGINT)?;

@@ -1,4 +1,5 @@
-//! A server from its start to its end: it keeps its data, recovers from a crash, and listens on its socket only.
+//! A server from its start to its end: it keeps its data, recovers from a crash, and listens on its
+//! socket only.
 
 #![allow(clippy::expect_used, reason = "a test that stumbles has failed")]
 

@@ -1,9 +1,9 @@
-//! Describes the SQL statements of a project, so that the compiler can check their parameters and columns without a
-//! database.
+//! Describes the SQL statements of a project, so that the compiler can check their parameters and
+//! columns without a database.
 //!
-//! A statement is checked when Rust code names its file in a macro such as `query_file_as!`. The macro reads the
-//! statement's description from `.sqlx`. This crate writes the descriptions without building the project, because the
-//! project can't be built while they are missing or wrong.
+//! A statement is checked when Rust code names its file in a macro such as `query_file_as!`. The
+//! macro reads the statement's description from `.sqlx`. This crate writes the descriptions without
+//! building the project, because the project can't be built while they are missing or wrong.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,9 @@ pub enum Error {
     Database(#[from] sqlx::Error),
 }
 
-/// The statements that the Rust code below `src` names in a macro: the paths below `sql/queries` that begin a string
-/// literal. `include_str!` takes a path that begins with `..`, so statements that are only included are not found.
+/// The statements that the Rust code below `src` names in a macro: the paths below `sql/queries`
+/// that begin a string literal. `include_str!` takes a path that begins with `..`, so statements
+/// that are only included are not found.
 pub fn checked_statements(root: &Path) -> Result<Statements, Error> {
     let mut statements = Statements::new();
     for source in files(&root.join("src"), "rs")? {
@@ -72,8 +73,8 @@ pub fn checked_statements(root: &Path) -> Result<Statements, Error> {
     Ok(statements)
 }
 
-/// Asks a database for the descriptions of statements, as the macros would. The tables are in a schema that statements do
-/// not name.
+/// Asks a database for the descriptions of statements, as the macros would. The tables are in a
+/// schema that statements do not name.
 pub async fn describe(url: &str, schema: &str, statements: &Statements) -> Result<Descriptions, Error> {
     let mut connection = connect(url, schema).await?;
     let mut descriptions = Descriptions::new();
@@ -88,9 +89,11 @@ pub async fn describe(url: &str, schema: &str, statements: &Statements) -> Resul
     Ok(descriptions)
 }
 
-/// Creates the schema in an empty database: the files of `migrations`, then those of `sql/functions`.
+/// Creates the schema in an empty database: the files of `migrations`, then those of
+/// `sql/functions`.
 ///
-/// A project that installs its schema by itself can't do it here, because it can't be built while a description is missing.
+/// A project that installs its schema by itself can't do it here, because it can't be built while a
+/// description is missing.
 pub async fn install_schema(url: &str, schema: &str, root: &Path) -> Result<(), Error> {
     let mut connection = connect(url, schema).await?;
     // The name is an argument of the one who runs this, in a database of their own.
@@ -123,8 +126,8 @@ pub fn committed(folder: &Path) -> Result<Descriptions, Error> {
     Ok(descriptions)
 }
 
-/// Writes the descriptions to a folder and removes every other description from it. Files that are right already are
-/// not touched. Returns how many files were written and how many were removed.
+/// Writes the descriptions to a folder and removes every other description from it. Files that are
+/// right already are not touched. Returns how many files were written and how many were removed.
 pub fn write(folder: &Path, descriptions: &Descriptions) -> Result<(usize, usize), Error> {
     fs::create_dir_all(folder).map_err(|error| Error::File { path: folder.to_owned(), error })?;
     let mut removed = 0;

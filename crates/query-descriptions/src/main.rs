@@ -1,5 +1,6 @@
-//! Writes the descriptions of a project anew: starts a PostgreSQL of its own, installs the schema and describes every checked
-//! statement. Run in the project's folder: `query-descriptions SCHEMA [FOLDER_OF_POSTGRESQLS_PROGRAMS]`.
+//! Writes the descriptions of a project anew: starts a PostgreSQL of its own, installs the schema
+//! and describes every checked statement. Run in the project's folder:
+//! `query-descriptions SCHEMA [FOLDER_OF_POSTGRESQLS_PROGRAMS]`.
 
 use std::error::Error;
 use std::path::Path;

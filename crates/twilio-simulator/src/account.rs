@@ -26,7 +26,8 @@ impl Account {
         }
     }
 
-    /// Whether a user name and a password are of this account: its id with a token, or an API key with its secret.
+    /// Whether a user name and a password are of this account: its id with a token, or an API key
+    /// with its secret.
     pub fn accepts(&self, user: &str, password: &str) -> bool {
         let is_token = password == self.auth_token || self.secondary_auth_token.as_deref() == Some(password);
         (user == self.sid && is_token) || self.api_keys.get(user).is_some_and(|secret| secret == password)

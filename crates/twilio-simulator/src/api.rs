@@ -21,7 +21,8 @@ const MAX_PAGE_SIZE: usize = 1000;
 /// The status and the body of an answer, or an error.
 pub type Answer = Result<(StatusCode, Value), ApiError>;
 
-/// An error as Twilio answers it (<https://www.twilio.com/docs/usage/twilios-response#response-formats-exceptions>).
+/// An error as Twilio answers it
+/// (<https://www.twilio.com/docs/usage/twilios-response#response-formats-exceptions>).
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,

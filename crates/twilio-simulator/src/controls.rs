@@ -14,8 +14,8 @@ impl Simulator {
         self.store.lock().accounts.insert(account.sid.clone(), account);
     }
 
-    /// Gives an account a number, as if it had been bought, and returns the number's id. A number that exists keeps its
-    /// id and its webhooks.
+    /// Gives an account a number, as if it had been bought, and returns the number's id. A number
+    /// that exists keeps its id and its webhooks.
     pub fn add_number(&self, account_sid: &str, phone_number: &str) -> String {
         self.store.lock().add_number(account_sid, phone_number)
     }
@@ -49,7 +49,8 @@ impl Simulator {
         self.store.lock().bought.clone()
     }
 
-    /// Makes a number that is for sale one that can't text. Searches show that it can't, or leave the number out.
+    /// Makes a number that is for sale one that can't text. Searches show that it can't, or leave
+    /// the number out.
     pub fn sell_without_sms(&self, phone_number: &str, shown: bool) {
         let mut records = self.store.lock();
         if let Some(number) = records.available.iter_mut().find(|number| number.phone_number == phone_number) {
@@ -66,8 +67,8 @@ impl Simulator {
 
 /// Short codes.
 impl Simulator {
-    /// Gives an account a short code, as if it had been leased, and returns the short code's id. One that exists keeps
-    /// its id and its webhooks.
+    /// Gives an account a short code, as if it had been leased, and returns the short code's id.
+    /// One that exists keeps its id and its webhooks.
     pub fn add_short_code(&self, account_sid: &str, digits: &str) -> String {
         self.store.lock().add_short_code(account_sid, digits)
     }
@@ -102,8 +103,8 @@ impl Simulator {
 
 /// Messaging services and registrations.
 impl Simulator {
-    /// Changes the messaging service of a number. The number gets a service of its own, a copy of the one before, so
-    /// that no other number is affected.
+    /// Changes the messaging service of a number. The number gets a service of its own, a copy of
+    /// the one before, so that no other number is affected.
     pub fn change_service(&self, phone_number: &str, change: impl FnOnce(&mut Service)) {
         let mut records = self.store.lock();
         let Some(number) = records.number(phone_number) else { return };
@@ -134,7 +135,8 @@ impl Simulator {
         self.change_number(phone_number, |number| number.service_sid = None);
     }
 
-    /// Sets the verification of a toll-free number: its status and the reason of a refusal, or none.
+    /// Sets the verification of a toll-free number: its status and the reason of a refusal, or
+    /// none.
     pub fn verify_toll_free(&self, phone_number: &str, verification: Option<(&str, Option<&str>)>) {
         let verification = verification.map(|(status, reason)| (status.to_owned(), reason.map(str::to_owned)));
         self.change_number(phone_number, |number| number.verification = verification);
@@ -148,7 +150,8 @@ impl Simulator {
 
 /// Faults.
 impl Simulator {
-    /// Plans faults for the next messages that are created, one for each, after those that are planned already.
+    /// Plans faults for the next messages that are created, one for each, after those that are
+    /// planned already.
     pub fn plan_faults(&self, faults: impl IntoIterator<Item = Fault>) {
         self.store.lock().message_faults.extend(faults);
     }
@@ -180,8 +183,8 @@ impl Simulator {
         self.store.lock().switches.callbacks_off = !report;
     }
 
-    /// Switches disorder of status callbacks on or off: they come before the answer to the call, in the wrong order,
-    /// twice or late.
+    /// Switches disorder of status callbacks on or off: they come before the answer to the call, in
+    /// the wrong order, twice or late.
     pub fn shuffle_statuses(&self, shuffle: bool) {
         self.store.lock().switches.callbacks_shuffled = shuffle;
     }
@@ -196,7 +199,8 @@ impl Simulator {
         self.store.lock().switches.media_refused = status;
     }
 
-    /// Refuses to show services and registrations from now on, as to a key without the permission; `false` ends that.
+    /// Refuses to show services and registrations from now on, as to a key without the permission;
+    /// `false` ends that.
     pub fn refuse_messaging(&self, refuse: bool) {
         self.store.lock().switches.messaging_refused = refuse;
     }

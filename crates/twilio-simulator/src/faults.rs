@@ -52,7 +52,8 @@ impl Fault {
     }
 }
 
-/// Carries out a call about numbers or registrations, under the next fault that is planned for them.
+/// Carries out a call about numbers or registrations, under the next fault that is planned for
+/// them.
 pub(crate) async fn with_number_fault(simulator: &Simulator, call: impl FnOnce() -> Answer) -> Answer {
     let fault = simulator.store.lock().number_faults.pop_front();
     let Some(fault) = fault else { return call() };

@@ -1,4 +1,5 @@
-//! A Twilio on loopback, in memory: accounts, numbers, short codes, messages, signed webhooks, status callbacks, faults and phones.
+//! A Twilio on loopback, in memory: accounts, numbers, short codes, messages, signed webhooks,
+//! status callbacks, faults and phones.
 //!
 //! ```no_run
 //! use twilio_simulator::{Account, Settings, Simulator};
@@ -75,7 +76,8 @@ pub struct Simulator {
 impl Simulator {
     /// A Twilio without accounts.
     pub fn new(settings: Settings) -> Result<Self, reqwest::Error> {
-        // Twilio follows redirects and loses the form on the way. Here a redirect is an error, which shows the mistake.
+        // Twilio follows redirects and loses the form on the way. Here a redirect is an error,
+        // which shows the mistake.
         let http = reqwest::Client::builder()
             .user_agent("TwilioProxy/1.1")
             .redirect(reqwest::redirect::Policy::none())
@@ -83,7 +85,8 @@ impl Simulator {
         Ok(Self { store: Store::new(), http, settings, in_flight: Arc::new(watch::Sender::new(0)) })
     }
 
-    /// The routes of the API and of the phones, for a server of your own. [`Simulator::listen`] serves them.
+    /// The routes of the API and of the phones, for a server of your own. [`Simulator::listen`]
+    /// serves them.
     pub fn routes(&self) -> impl Endpoint<Output = Response> + 'static {
         Route::new()
             .nest("/2010-04-01", messages::routes().around(api::explain_unknown_paths))

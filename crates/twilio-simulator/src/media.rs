@@ -66,8 +66,8 @@ pub fn list_media(
     }))
 }
 
-/// Answers with a medium, or redirects to it; with `.json` behind its id, describes it. No login is needed, as at
-/// Twilio unless an account forbids it.
+/// Answers with a medium, or redirects to it; with `.json` behind its id, describes it. No login is
+/// needed, as at Twilio unless an account forbids it.
 #[handler]
 pub fn get_medium(
     request: &Request,

@@ -132,7 +132,8 @@ fn accept(simulator: &Simulator, message: &mut Message) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// What the messaging service of a message does to it: it chooses the sender, and replaces characters.
+/// What the messaging service of a message does to it: it chooses the sender, and replaces
+/// characters.
 fn pass_service(records: &Records, message: &mut Message) -> Result<(), ApiError> {
     let Some(sid) = message.service_sid.clone() else { return Ok(()) };
     let service =

@@ -62,7 +62,8 @@ pub struct Number {
     pub sms_fallback_url: String,
     /// The method of the fallback. The simulator posts, whatever it says.
     pub sms_fallback_method: String,
-    /// The application that takes its messages; empty without one. The simulator has no applications.
+    /// The application that takes its messages; empty without one. The simulator has no
+    /// applications.
     pub sms_application_sid: String,
     /// The status callback of its calls; empty without one.
     pub status_callback: String,

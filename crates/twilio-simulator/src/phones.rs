@@ -60,7 +60,8 @@ pub struct PhoneText {
     pub peer: String,
     /// The words.
     pub body: String,
-    /// The messaging service that it was sent through, or that the number is in which the phone texted.
+    /// The messaging service that it was sent through, or that the number is in which the phone
+    /// texted.
     #[serde(default)]
     pub service_sid: Option<String>,
     /// How far it has come.
@@ -131,8 +132,9 @@ impl Simulator {
     }
 }
 
-/// Records a text of a phone, and its keyword. Twilio applies the keyword itself, unless it comes to a short code, and posts
-/// the text all the same (<https://support.twilio.com/hc/en-us/articles/223181748>).
+/// Records a text of a phone, and its keyword. Twilio applies the keyword itself, unless it comes
+/// to a short code, and posts the text all the same
+/// (<https://support.twilio.com/hc/en-us/articles/223181748>).
 fn receive(records: &mut Records, text: NewText) -> Message {
     let prefix = if text.media_urls.is_empty() { "SM" } else { "MM" };
     let now = Utc::now();

@@ -30,7 +30,8 @@ pub struct Records {
     /// How many calls about services and registrations there were.
     pub messaging_calls: usize,
     pub switches: Switches,
-    /// The base URL of the latest call to the API. URLs of media begin with it, as Twilio's do with its own.
+    /// The base URL of the latest call to the API. URLs of media begin with it, as Twilio's do with
+    /// its own.
     pub api_base: Option<String>,
     /// Who sent STOP to which sender: (messaging service or number without one, phone).
     pub opted_out: HashSet<(String, String)>,
@@ -105,13 +106,15 @@ impl Records {
         sid
     }
 
-    /// Who a phone opts out of with a STOP to a number: the number's messaging service, or the number without one.
+    /// Who a phone opts out of with a STOP to a number: the number's messaging service, or the
+    /// number without one.
     pub fn opt_out_pair(&self, phone_number: &str, phone: &str) -> (String, String) {
         let service = self.service_sid_of(phone_number).cloned();
         (service.unwrap_or_else(|| phone_number.to_owned()), phone.to_owned())
     }
 
-    /// The sender that a messaging service chooses for a phone: the one that the phone had to do with last, else the first.
+    /// The sender that a messaging service chooses for a phone: the one that the phone had to do
+    /// with last, else the first.
     pub fn sticky_sender(&self, service_sid: &str, phone: &str) -> Option<String> {
         let is_member = |sender: &&String| {
             self.service_sid_of(sender).is_some_and(|sid| sid == service_sid)
@@ -146,8 +149,8 @@ impl Records {
         sid
     }
 
-    /// The error code with which networks block the messages of a number: its campaign is not verified (30034), or its
-    /// toll-free verification is missing (30032).
+    /// The error code with which networks block the messages of a number: its campaign is not
+    /// verified (30034), or its toll-free verification is missing (30032).
     pub fn blocked_code(&self, phone_number: &str) -> Option<i32> {
         let number = self.number(phone_number)?;
         match number.number_type {

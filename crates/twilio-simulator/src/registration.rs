@@ -1,4 +1,5 @@
-//! The paths of messaging services, campaigns, brands and toll-free verifications. They can only be read.
+//! The paths of messaging services, campaigns, brands and toll-free verifications. They can only be
+//! read.
 //!
 //! <https://www.twilio.com/docs/messaging/api/service-resource>,
 //! <https://www.twilio.com/docs/messaging/api/usapptoperson-resource>,

@@ -8,7 +8,8 @@ use url::Url;
 
 use crate::phones::{NewText, PhoneText, TextOutcome};
 
-/// A webhook may take 15 seconds and its fallback as long, so a text may take a little more than both.
+/// A webhook may take 15 seconds and its fallback as long, so a text may take a little more than
+/// both.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A simulator at a URL.

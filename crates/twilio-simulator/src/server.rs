@@ -17,8 +17,8 @@ pub struct Server {
 }
 
 impl Simulator {
-    /// Serves the API and the phones at an address; port 0 takes a free port. Use a loopback address: the phones have
-    /// no password.
+    /// Serves the API and the phones at an address; port 0 takes a free port. Use a loopback
+    /// address: the phones have no password.
     pub async fn listen(&self, address: SocketAddr) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

@@ -7,7 +7,8 @@ use crate::account::new_sid;
 use crate::message::API_VERSION;
 use crate::service::{MESSAGING_HOST, REGISTERED_AT};
 
-/// A short code of an account. It can't be bought or released by the API, and it has no status callback and no voice.
+/// A short code of an account. It can't be bought or released by the API, and it has no status
+/// callback and no voice.
 #[derive(Debug, Clone)]
 pub struct ShortCode {
     /// The short code's id (`SC…`).

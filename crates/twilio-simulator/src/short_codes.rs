@@ -22,7 +22,8 @@ pub fn add_to(routes: Route) -> Route {
         .at("/Accounts/:account/SMS/ShortCodes/:sid", get(fetch).post(update))
 }
 
-/// Whether a filter of the list lets a short code pass. `ShortCode` matches parts, and `*` is any digit.
+/// Whether a filter of the list lets a short code pass. `ShortCode` matches parts, and `*` is any
+/// digit.
 fn passes(code: &ShortCode, query: &Form) -> bool {
     query.non_empty("ShortCode").is_none_or(|pattern| contains_pattern(&code.short_code, pattern))
         && query.non_empty("FriendlyName").is_none_or(|name| code.friendly_name == name)

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 /// The header that carries the signature.
 pub const HEADER: &str = "X-Twilio-Signature";
 
-/// The HMAC-SHA1 of the URL and of all parameters, sorted by name, under the account's auth token. The different values
-/// of a repeated name follow each other in order.
+/// The HMAC-SHA1 of the URL and of all parameters, sorted by name, under the account's auth token.
+/// The different values of a repeated name follow each other in order.
 pub fn signature(auth_token: &str, url: &str, form: &[(String, String)]) -> String {
     let mut parameters: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in form {
@@ -33,7 +33,8 @@ pub fn signature(auth_token: &str, url: &str, form: &[(String, String)]) -> Stri
 mod tests {
     use super::*;
 
-    /// The two examples that Twilio publishes, in the tests of its libraries and on its security page.
+    /// The two examples that Twilio publishes, in the tests of its libraries and on its security
+    /// page.
     #[test]
     fn the_published_examples_have_their_signatures() {
         for (url, from, expected) in [

@@ -1,5 +1,6 @@
 //! Smart encoding: a messaging service replaces characters that would make a text UCS-2
-//! (<https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>). Some of them are enough for tests.
+//! (<https://www.twilio.com/docs/messaging/services/smart-encoding-char-list>). Some of them are
+//! enough for tests.
 
 /// A text as it leaves with smart encoding.
 pub fn encode(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! Posts signed webhooks: inbound messages, with retries and fallback, and status callbacks.
 //!
-//! <https://www.twilio.com/docs/messaging/guides/webhook-request>. The fragment of a URL sets time-outs and retries:
+//! <https://www.twilio.com/docs/messaging/guides/webhook-request>. The fragment of a URL sets
+//! time-outs and retries:
 //! <https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>.
 
 use std::time::Duration;
@@ -147,8 +148,8 @@ impl Simulator {
         })
     }
 
-    /// Delivers a message to its phone and posts a status callback for each step. Returns when the call that created
-    /// the message may be answered.
+    /// Delivers a message to its phone and posts a status callback for each step. Returns when the
+    /// call that created the message may be answered.
     pub(crate) async fn deliver(&self, message: Message) {
         let in_flight = self.begin_request();
         let simulator = self.clone();

@@ -1,4 +1,5 @@
-//! A program that texts through the simulator, as its users have one: webhooks, the API, status callbacks, faults.
+//! A program that texts through the simulator, as its users have one: webhooks, the API, status
+//! callbacks, faults.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test that stumbles has failed")]
 

@@ -1,6 +1,6 @@
--- Which jobs of a list a claim may take, as positions from 1: of each owner the first ones, as many as its quota.
--- owners: the owner of each job, in the order in which they became due. An owner in limited has the quota at the same
--- position of quotas. Every other owner has other_quota.
+-- Which jobs of a list a claim may take, as positions from 1: of each owner the first ones, as many
+-- as its quota. owners: the owner of each job, in the order in which they became due. An owner in
+-- limited has the quota at the same position of quotas. Every other owner has other_quota.
 --
 -- PL/pgSQL keeps the plan of its statement. A function in SQL would be planned for each claim.
 create or replace function within_quotas(owners uuid[], limited uuid[], quotas integer[], other_quota integer) returns setof integer

@@ -1,10 +1,11 @@
--- Records an opt-out: suppresses planned deliveries that do not leave despite it, refuses scheduled messages, and closes the session of this channel
--- without a message. The caller holds the contact's lock.
+-- Records an opt-out: suppresses planned deliveries that do not leave despite it, refuses scheduled
+-- messages, and closes the session of this channel without a message. The caller holds the
+-- contact's lock.
 --
--- Whoever plans a delivery holds that lock too. So each delivery that could still leave was planned before, and is
--- suppressed here, or is planned later, and then its claim sees the consent. If a worker is claiming a delivery right
--- now, the update waits for that claim. The time of the consent is drawn after the update, so it is later than the
--- claim's.
+-- Whoever plans a delivery holds that lock too. So each delivery that could still leave was planned
+-- before, and is suppressed here, or is planned later, and then its claim sees the consent. If a
+-- worker is claiming a delivery right now, the update waits for that claim. The time of the consent
+-- is drawn after the update, so it is later than the claim's.
 create or replace function opt_out(
     new_id uuid, of_project uuid, of_endpoint uuid, of_contact text, by_source text, was_said text, in_message uuid, on_channel text
 ) returns void language plpgsql

@@ -1,7 +1,7 @@
--- Locks an endpoint and a contact until the transaction ends, for everybody who changes what is between them. It is always
--- the first lock, and taken by a statement of its own: the snapshot of a statement is older than a lock that the
--- statement takes.
--- docs/decisions/009-locks.md has the reasons.
+-- Locks an endpoint and a contact until the transaction ends, for everybody who changes what is
+-- between them. It is always the first lock, and taken by a statement of its own: the snapshot of a
+-- statement is older than a lock that the statement takes. docs/decisions/009-locks.md has the
+-- reasons.
 create or replace function lock_contact(of_endpoint uuid, of_contact text) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,4 +1,5 @@
--- Locks an endpoint and a contact as lock_contact does, but without waiting. Returns whether it got the lock.
+-- Locks an endpoint and a contact as lock_contact does, but without waiting. Returns whether it got
+-- the lock.
 create or replace function try_lock_contact(of_endpoint uuid, of_contact text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 begin

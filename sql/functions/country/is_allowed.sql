@@ -1,6 +1,6 @@
--- Whether a project may send to a contact, given the countries that the contact's digits allow. The project's own list
--- decides. Without a list, the countries of its attached numbers are allowed, and any contact who wrote to the project
--- first.
+-- Whether a project may send to a contact, given the countries that the contact's digits allow. The
+-- project's own list decides. Without a list, the countries of its attached numbers are allowed,
+-- and any contact who wrote to the project first.
 create or replace function country_is_allowed(of_project uuid, to_contact text, countries text[]) returns boolean language plpgsql stable
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,5 @@
--- Overrides the policy of a country for a project; a null value takes the known one. The caller settles the registration
--- of the project's numbers there.
+-- Overrides the policy of a country for a project; a null value takes the known one. The caller
+-- settles the registration of the project's numbers there.
 create or replace function set_country_policy(of_project uuid, in_country text, changes jsonb) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,5 +1,5 @@
--- When the carrier last said that a contact is a landline. Null if it never did, or if the contact has texted since: who texts
--- has no landline.
+-- When the carrier last said that a contact is a landline. Null if it never did, or if the contact
+-- has texted since: who texts has no landline.
 create or replace function landline_since(of_project uuid, of_contact text) returns timestamptz language plpgsql stable
 set search_path = textback, pg_temp as $$
 declare

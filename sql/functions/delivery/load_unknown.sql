@@ -1,6 +1,7 @@
--- Locks an unknown delivery and its contact, and returns what decides about it (domain/unknown_delivery.rs). candidates:
--- the ids of messages in the carrier's list that may be this delivery, oldest first. found_carrier_id: the first of them
--- that is no other delivery's, however alike the messages are. No row: the token is no longer this delivery's.
+-- Locks an unknown delivery and its contact, and returns what decides about it
+-- (domain/unknown_delivery.rs). candidates: the ids of messages in the carrier's list that may be
+-- this delivery, oldest first. found_carrier_id: the first of them that is no other delivery's,
+-- however alike the messages are. No row: the token is no longer this delivery's.
 create or replace function load_unknown_delivery(of_delivery uuid, by_token uuid, candidates text[])
 returns table ("now" timestamptz, attempted_at timestamptz, found_carrier_id text, absences bigint) language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,7 +1,8 @@
--- Moves a delivery forward by a status report of the carrier. Late and repeated reports change nothing. outcome: moved,
--- unchanged, or unknown when no delivery of the project matches. message_id, session_id: of the delivery that matches.
--- turn_id: the turn that made the message, if one did. It takes the contact's lock for an opt-out, which the
--- caller records, as it does a lack of registration.
+-- Moves a delivery forward by a status report of the carrier. Late and repeated reports change
+-- nothing. outcome: moved, unchanged, or unknown when no delivery of the project matches.
+-- message_id, session_id: of the delivery that matches. turn_id: the turn that made the message, if
+-- one did. It takes the contact's lock for an opt-out, which the caller records, as it does a lack
+-- of registration.
 create or replace function record_delivery_status(
     of_project uuid, of_delivery uuid, of_carrier_id text, to_status text, code integer, class text,
     out outcome text, out message_id uuid, out session_id uuid, out turn_id uuid
@@ -36,7 +37,8 @@ begin
     message_id := locked.id;
     session_id := locked.session_id;
     select message.turn_id into turn_id from message where message.id = locked.id;
-    -- A delivery that we failed or suppressed without an answer of the carrier still takes the carrier's report.
+    -- A delivery that we failed or suppressed without an answer of the carrier still takes the
+    -- carrier's report.
     if delivery_rank(to_status) <= delivery_rank(locked.status)
        and not (locked.carrier_id is null and locked.status in ('failed', 'suppressed') and to_status <> 'failed') then
         outcome := 'unchanged';

@@ -1,6 +1,6 @@
--- Refuses deliveries without a message. It replaces a foreign key, as refuse_message_without_a_session does. The
--- statement or transaction that adds a delivery has added its message too.
--- docs/decisions/011-references-checked-per-statement.md has the reasons.
+-- Refuses deliveries without a message. It replaces a foreign key, as
+-- refuse_message_without_a_session does. The statement or transaction that adds a delivery has
+-- added its message too. docs/decisions/011-references-checked-per-statement.md has the reasons.
 create or replace function refuse_delivery_without_a_message() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

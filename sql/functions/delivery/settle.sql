@@ -1,11 +1,13 @@
--- Stores what became of deliveries (domain/delivery_settlement.rs), of each that is still claimed under its token. Returns
--- these by their positions from 1, and whether another delivery to the contact waits. due_in_seconds: null where no work
--- is left. contacts_of: the deliveries whose contacts are locked first, sorted by number and contact.
+-- Stores what became of deliveries (domain/delivery_settlement.rs), of each that is still claimed
+-- under its token. Returns these by their positions from 1, and whether another delivery to the
+-- contact waits. due_in_seconds: null where no work is left. contacts_of: the deliveries whose
+-- contacts are locked first, sorted by number and contact.
 create or replace function settle_deliveries(
     ids uuid[], tokens uuid[], contacts_of uuid[], statuses text[], due_in_seconds double precision[], carrier_ids text[],
     error_codes integer[], error_classes text[], error_details text[]
 ) returns table (ordinal bigint, other_waits boolean) language plpgsql
--- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
+-- One plan a connection. Plans for given values would be made five times before, 10 ms each, and
+-- are no better.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 declare
@@ -15,7 +17,8 @@ declare
     lock_of   record;
     ctids     tid[];
 begin
-    -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
+    -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its
+    -- items one by one.
     perform set_config('lock_timeout', '1s', true);
     if contacts_of <> '{}' then
         for lock_of in
@@ -26,8 +29,9 @@ begin
             perform lock_contact(lock_of.number_id, lock_of.contact);
         end loop;
     end if;
-    -- By a statement of its own, because a row that was changed after a statement began has another ctid than the statement sees.
-    -- By "limit 1" each is looked up by its key, whatever the statistics say.
+    -- By a statement of its own, because a row that was changed after a statement began has another
+    -- ctid than the statement sees. By "limit 1" each is looked up by its key, whatever the
+    -- statistics say.
     ctids := array(
         select locked.ctid
           from unnest(ids, tokens) with ordinality as claimed (id, token, ordinal)
@@ -43,7 +47,8 @@ begin
            carrier_id = coalesce(settled.carrier_id, delivery.carrier_id),
            accepted_at = case when settled.status = 'accepted' then this_time end,
            error_code = settled.error_code, error_class = settled.error_class, error_detail = settled.error_detail,
-           -- A delivery is accepted once, so its history needs no limit then, and the calls would cost more.
+           -- A delivery is accepted once, so its history needs no limit then, and the calls would
+           -- cost more.
            history = case when settled.status = 'accepted' then history || accepted
                           else append_step(history, delivery_step(settled.status, 'carrier', settled.error_code,
                                                                   settled.error_class, settled.error_detail)) end

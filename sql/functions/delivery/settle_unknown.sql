@@ -1,5 +1,6 @@
--- Settles an unknown delivery as accepted (with the carrier's id), planned (it is sent again) or failed. The caller has
--- locked it and its contact, and withdraws a planned one whose message is no longer true.
+-- Settles an unknown delivery as accepted (with the carrier's id), planned (it is sent again) or
+-- failed. The caller has locked it and its contact, and withdraws a planned one whose message is no
+-- longer true.
 create or replace function settle_unknown_delivery(
     of_delivery uuid, to_status text, found_carrier_id text, class text, detail text
 ) returns void language plpgsql

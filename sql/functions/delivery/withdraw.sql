@@ -1,5 +1,5 @@
--- Suppresses those of these deliveries that are planned, because their messages are no longer true, and removes them from
--- the count. The caller holds their contacts' locks.
+-- Suppresses those of these deliveries that are planned, because their messages are no longer true,
+-- and removes them from the count. The caller holds their contacts' locks.
 create or replace function withdraw_deliveries(ids uuid[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

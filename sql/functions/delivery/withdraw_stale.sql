@@ -1,5 +1,5 @@
--- Suppresses planned deliveries of warnings and closings (kinds) to a contact that are no longer true. The caller holds
--- the contact's lock.
+-- Suppresses planned deliveries of warnings and closings (kinds) to a contact that are no longer
+-- true. The caller holds the contact's lock.
 create or replace function withdraw_stale_deliveries(from_number uuid, to_contact text, kinds text[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

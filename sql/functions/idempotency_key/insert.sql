@@ -1,5 +1,5 @@
--- Inserts the idempotency key of a request, and deletes some that are older than a week. Waits until a request with the
--- same key has committed. Returns false if that request keeps the key.
+-- Inserts the idempotency key of a request, and deletes some that are older than a week. Waits
+-- until a request with the same key has committed. Returns false if that request keeps the key.
 create or replace function insert_idempotency_key(of_project uuid, by_key text, hash bytea, new_message uuid)
 returns boolean language plpgsql
 set search_path = textback, pg_temp as $$

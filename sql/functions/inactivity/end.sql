@@ -1,5 +1,5 @@
--- Ends sessions that timed out, some with closing messages. due_at: when the end of each was due. The caller has locked the sessions
--- and their contacts.
+-- Ends sessions that timed out, some with closing messages. due_at: when the end of each was due.
+-- The caller has locked the sessions and their contacts.
 create or replace function end_inactive_sessions(sessions uuid[], due_at timestamptz[], messages planned_message[])
 returns void language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,4 +1,5 @@
--- Makes the inactivity job of a session due at once, because its warning (a delivery) can't be delivered.
+-- Makes the inactivity job of a session due at once, because its warning (a delivery) can't be
+-- delivered.
 create or replace function expedite_inactivity(of_delivery uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,5 +1,5 @@
--- Locks sessions whose inactivity job is due (lock_due_inactivity), and returns what decides about them: domain/inactivity.rs.
--- The settings are those of the current version of a session's agent.
+-- Locks sessions whose inactivity job is due (lock_due_inactivity), and returns what decides about
+-- them: domain/inactivity.rs. The settings are those of the current version of a session's agent.
 create or replace function load_inactive_sessions(most integer, only_these uuid[])
 returns table (
     session_id uuid, project_id uuid, endpoint_id uuid, contact text, "now" timestamptz, channel text, status text,
@@ -11,7 +11,8 @@ returns table (
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 declare
-    -- By a statement of its own: the snapshot of a statement is older than a lock that the statement takes.
+    -- By a statement of its own: the snapshot of a statement is older than a lock that the
+    -- statement takes.
     due uuid[] := lock_due_inactivity(most, only_these);
 begin
     return query

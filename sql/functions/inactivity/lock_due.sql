@@ -1,10 +1,12 @@
--- Locks sessions whose inactivity job is due, the oldest job first, at most `most`: the contact, the job and the session.
--- only_these: if not null, only these sessions. Returns the sessions.
+-- Locks sessions whose inactivity job is due, the oldest job first, at most `most`: the contact,
+-- the job and the session. only_these: if not null, only these sessions. Returns the sessions.
 --
--- It takes the lock of each contact first, without waiting: a transaction that holds it is about to write a message, and
--- the job stays due. It skips a job that is locked, because expedite_inactivity locks a job without its contact's lock.
--- So it never waits for a job. A settlement of deliveries may wait for one while it holds the rows of a project's count
--- (see uncount_outbound). If that ends in a deadlock, PostgreSQL ends one of the two, and its caller repeats it.
+-- It takes the lock of each contact first, without waiting: a transaction that holds it is about to
+-- write a message, and the job stays due. It skips a job that is locked, because
+-- expedite_inactivity locks a job without its contact's lock. So it never waits for a job. A
+-- settlement of deliveries may wait for one while it holds the rows of a project's count (see
+-- uncount_outbound). If that ends in a deadlock, PostgreSQL ends one of the two, and its caller
+-- repeats it.
 create or replace function lock_due_inactivity(most integer, only_these uuid[]) returns uuid[] language plpgsql
 set search_path = textback, pg_temp as $$
 declare

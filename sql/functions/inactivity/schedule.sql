@@ -1,6 +1,6 @@
--- Schedules the inactivity job of a session after a message. The caller has locked the session's row.
--- is_new: the session has no job yet. Otherwise it writes only if the job would come too late, because the agent's time
--- was made shorter: a job that comes too early moves itself.
+-- Schedules the inactivity job of a session after a message. The caller has locked the session's
+-- row. is_new: the session has no job yet. Otherwise it writes only if the job would come too late,
+-- because the agent's time was made shorter: a job that comes too early moves itself.
 create or replace function schedule_inactivity(of_session uuid, inactivity_after integer, is_new boolean) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,5 @@
--- Stores that sessions are warned, with the messages that warn their contacts, and when their jobs come due next. The caller
--- has locked the sessions and their contacts.
+-- Stores that sessions are warned, with the messages that warn their contacts, and when their jobs
+-- come due next. The caller has locked the sessions and their contacts.
 create or replace function warn_inactive_sessions(sessions uuid[], next_at timestamptz[], messages planned_message[])
 returns void language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,6 +1,6 @@
--- Counts messages that are to be answered in the current minute of their projects, which have a limit. Returns by project
--- how many of them are within the limit. It locks the projects' windows until the transaction ends, in the order of all
--- callers, who hold their contacts' locks.
+-- Counts messages that are to be answered in the current minute of their projects, which have a
+-- limit. Returns by project how many of them are within the limit. It locks the projects' windows
+-- until the transaction ends, in the order of all callers, who hold their contacts' locks.
 create or replace function count_inbound(projects uuid[], counts integer[])
 returns table (project_id uuid, within integer) language plpgsql
 set search_path = textback, pg_temp as $$

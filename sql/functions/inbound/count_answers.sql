@@ -1,6 +1,7 @@
--- Counts our answers of the last five minutes to messages with the body `said` in these sessions: how often the two most
--- frequent were given. An answer is all that we sent after the message and before the next one of the contact, so messages
--- that were answered together count once, and a message without an answer does not count.
+-- Counts our answers of the last five minutes to messages with the body `said` in these sessions:
+-- how often the two most frequent were given. An answer is all that we sent after the message and
+-- before the next one of the contact, so messages that were answered together count once, and a
+-- message without an answer does not count.
 create or replace function count_answers(sessions uuid[], said text, out first_answer integer, out second_answer integer)
 language plpgsql stable
 set search_path = textback, pg_temp as $$

@@ -1,12 +1,13 @@
--- Locks the contacts of a batch of inbound messages, one message a contact, and returns what decides about each of them
--- (domain/ingest.rs). No row: the message's endpoint is not attached.
+-- Locks the contacts of a batch of inbound messages, one message a contact, and returns what
+-- decides about each of them (domain/ingest.rs). No row: the message's endpoint is not attached.
 --
--- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its inbound messages (count_inbound).
--- keyword_answers: what decides about the answer to a keyword, if the message may be one that we answer. own_words: the keywords
--- of the project, if it has some and the message may be one. sent_messages: where the text has the form of a reaction.
--- agent_id to warn_after_seconds: those of the session, or of the session that would be opened.
--- state: only where the caller has a permit for a turn of the session's agent, because printing it is the most expensive
--- part of a row.
+-- sender: who sent it (domain/message.rs). has_project_limit: whether the project limits its
+-- inbound messages (count_inbound). keyword_answers: what decides about the answer to a keyword, if
+-- the message may be one that we answer. own_words: the keywords of the project, if it has some and
+-- the message may be one. sent_messages: where the text has the form of a reaction. agent_id to
+-- warn_after_seconds: those of the session, or of the session that would be opened. state: only
+-- where the caller has a permit for a turn of the session's agent, because printing it is the most
+-- expensive part of a row.
 create or replace function load_inbound(messages inbound_message[])
 returns table (
     ordinal integer, "now" timestamptz, endpoint_id uuid, stored_message_id uuid, stored_session_id uuid, consent_kind text,
@@ -17,18 +18,18 @@ returns table (
     own_words jsonb, answers_reactions boolean, sent_messages jsonb, sender text, origin text, begun_by_agent boolean, started boolean,
     state jsonb, language text, handled_seq bigint
 ) language plpgsql
--- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
+-- One plan a connection. Plans for given values would be made five times before, 10 ms each, and
+-- are no better.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 declare
     locked record;
 begin
-    -- Until the transaction ends. A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
+    -- A batch waits at most 1 s for a lock; then the batcher writes its items one by one.
     perform set_config('lock_timeout', '1s', true);
     locked := lock_inbound_contacts(messages); -- By a statement of its own: a statement's snapshot is older than its locks.
     return query
-    -- "limit 1" forces a look-up of each row. A join that was planned while there were few sessions would read all of
-    -- them for each batch later.
+    -- By "limit 1" each row is looked up. A join planned with few sessions would read all of them.
     select m.ordinal, now(), m.endpoint_of, coalesce(of_carrier.id, of_client.id),
            coalesce(of_carrier.session_id, of_client.session_id), consent.kind, consent.recorded_at, session.id, session.status::text,
            session.engaged, turn.id is not null, session.warn_after_seconds, previous.id, coalesce(session.paused_until, previous.paused_until),
@@ -55,7 +56,7 @@ begin
             where session.endpoint_id = m.endpoint_of and session.contact = m."from" and session.channel = m.channel and session.status <> 'closed'
             limit 1 for update) session on true
       left join lateral (
-           -- Where two numbers of the project text each other, the session of one of them is new: the others need no look-up.
+           -- Only a new session needs it: where two numbers text each other, one session is new.
            select check_at from number where session.engaged is not true and number.project_id = m.project_id and number.number = m."from" limit 1) own_number on true
       left join lateral (
            select earlier.id, earlier.paused_until from session earlier
@@ -73,7 +74,7 @@ begin
            select * from agent_version version where session.agent_version <> agent.current_version
               and version.agent_id = agent.id and version.version = session.agent_version limit 1) own on true
       left join lateral (
-           -- With "limit 1", the function is not called where the condition is false. One call costs 2 us.
+           -- By "limit 1" the function (2 us a call) is called only where the condition is true.
            select * from recent_messages(coalesce(session.id, previous.id), m.said, project.repeats_in_five_minutes)
             where project.texts_per_contact_per_minute > 0 or project.repeats_in_five_minutes > 0 limit 1) recent on true;
 end $$;

@@ -1,5 +1,6 @@
--- What decides about the answer to a keyword of a contact, with the project's texts: domain/keyword_answer.rs. in_last_minute: the
--- kinds of the answers that the contact got in the last minute, in any of its sessions with the endpoint.
+-- What decides about the answer to a keyword of a contact, with the project's texts:
+-- domain/keyword_answer.rs. in_last_minute: the kinds of the answers that the contact got in the
+-- last minute, in any of its sessions with the endpoint.
 create or replace function load_keyword_answers(of_project uuid, of_endpoint uuid, to_contact text) returns jsonb language plpgsql
 set search_path = textback, pg_temp as $$
 declare

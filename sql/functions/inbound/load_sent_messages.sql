@@ -1,5 +1,5 @@
--- Our last 20 messages to a contact, the newest first, as [{id, body, has_media}]: those of a session and of the one before it.
--- domain/reaction.rs looks for the one that a reaction is about.
+-- Our last 20 messages to a contact, the newest first, as [{id, body, has_media}]: those of a
+-- session and of the one before it. domain/reaction.rs looks for the one that a reaction is about.
 create or replace function load_sent_messages(of_session uuid) returns jsonb language plpgsql stable
 set search_path = textback, pg_temp as $$
 begin

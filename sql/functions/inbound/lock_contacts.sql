@@ -1,6 +1,7 @@
--- Locks the contacts of a batch of inbound messages until the transaction ends. Returns the endpoint of each message and the
--- endpoint's agent, in the order of the messages; null where none is attached. The locks cover only these. Every batch
--- takes its locks in this order, so two batches can't wait for each other.
+-- Locks the contacts of a batch of inbound messages until the transaction ends. Returns the
+-- endpoint of each message and the endpoint's agent, in the order of the messages; null where none
+-- is attached. The locks cover only these. Every batch takes its locks in this order, so two
+-- batches can't wait for each other.
 create or replace function lock_inbound_contacts(messages inbound_message[], out endpoints uuid[], out agents uuid[]) language plpgsql
 set search_path = textback, pg_temp as $$
 begin

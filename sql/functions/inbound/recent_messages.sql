@@ -1,9 +1,10 @@
--- Counts what a contact sent in the last five minutes, for the limits of domain/rate_limit.rs: messages in the last minute,
--- those of them that got an answer, and, of our answers to messages with the body `said`, how often the two most frequent
--- were given. said: null if the message can't be a repetition. repeats: the limit on repetitions; our answers are read only
--- where enough messages have the same body. of_session: the contact's newest session, or null, which counts nothing.
--- It also reads the contact's sessions before that one, if that one is younger than five minutes. So an agent that ends
--- each session at once hides no loop.
+-- Counts what a contact sent in the last five minutes, for the limits of domain/rate_limit.rs:
+-- messages in the last minute, those of them that got an answer, and, of our answers to messages
+-- with the body `said`, how often the two most frequent were given. said: null if the message can't
+-- be a repetition. repeats: the limit on repetitions; our answers are read only where enough
+-- messages have the same body. of_session: the contact's newest session, or null, which counts
+-- nothing. It also reads the contact's sessions before that one, if that one is younger than five
+-- minutes. So an agent that ends each session at once hides no loop.
 create or replace function recent_messages(
     of_session uuid, said text, repeats integer, out first_answer integer, out second_answer integer,
     out in_last_minute integer, out passed_in_last_minute integer
@@ -36,8 +37,9 @@ begin
              where endpoint_id = newest.endpoint_id and last_message_at > now() - interval '5 minutes');
     end if;
 
-    -- Row by row, newest first, so a long conversation costs no more than its last five minutes. A thousand rows are
-    -- enough, because a contact with so many messages in a minute is over the limit.
+    -- Row by row, newest first, so a long conversation costs no more than its last five minutes. A
+    -- thousand rows are enough, because a contact with so many messages in a minute is over the
+    -- limit.
     foreach of_recent in array recent loop
         for message in
             select body, skip_reason, created_at from message

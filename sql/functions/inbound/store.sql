@@ -1,6 +1,7 @@
--- Stores a batch of inbound messages as domain/ingest.rs decided, one message a contact, in one statement, which costs a
--- third of one after the other. The caller has locked the contacts and their sessions (load_inbound). A turn with
--- is_claimed is claimed under claim_token for claim_seconds. Returns the seqs of the messages, in their order.
+-- Stores a batch of inbound messages as domain/ingest.rs decided, one message a contact, in one
+-- statement, which costs a third of one after the other. The caller has locked the contacts and
+-- their sessions (load_inbound). A turn with is_claimed is claimed under claim_token for
+-- claim_seconds. Returns the seqs of the messages, in their order.
 create or replace function store_inbound(messages inbound_decision[], claim_token uuid, claim_seconds double precision)
 returns bigint[] language plpgsql
 -- As in load_inbound.
@@ -9,7 +10,8 @@ set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
-    -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks keep the order.
+    -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks
+    -- keep the order.
     seqs      bigint[] := array(select nextval('message_seq_seq') from unnest(messages));
 begin
     with decided as (
@@ -21,7 +23,8 @@ begin
                warn_after_seconds, previous_session_id, paused_until
           from decided where opens_session
     ), joined as (
-        -- Found by the key and written by the ctid: a join that was planned while there were few sessions would read all.
+        -- Found by the key and written by the ctid: a join that was planned while there were few
+        -- sessions would read all.
         update session
            set last_message_at = case when found.is_answered then greatest(last_message_at, this_time) else last_message_at end,
                warn_after_seconds = case when found.is_answered then found.warn_after_seconds else session.warn_after_seconds end,

@@ -1,5 +1,5 @@
--- What decides about a text to a contact: domain/sending.rs. countries: the countries that the contact may be in. Locks the
--- contact, unless the caller has, and the session that is not closed.
+-- What decides about a text to a contact: domain/sending.rs. countries: the countries that the
+-- contact may be in. Locks the contact, unless the caller has, and the session that is not closed.
 create or replace function load_send_facts(
     of_project uuid, from_number uuid, to_contact text, countries text[], heeds_quiet_hours boolean, on_channel text
 ) returns jsonb language plpgsql
@@ -7,7 +7,8 @@ set search_path = textback, pg_temp as $$
 declare
     active record;
 begin
-    -- By a statement of its own: the snapshot of a statement is older than a lock that the statement takes.
+    -- By a statement of its own: the snapshot of a statement is older than a lock that the
+    -- statement takes.
     perform lock_contact(from_number, to_contact);
     select id, status, engaged, origin, started_at is not null as is_started into active from session
      where endpoint_id = from_number and contact = to_contact and channel = on_channel and status <> 'closed'

@@ -1,5 +1,5 @@
--- The attachments of a message as JSON, for operators. The claim of a turn builds the same JSON inline for agents,
--- because a call for each message would cost more.
+-- The attachments of a message as JSON, for operators. The claim of a turn builds the same JSON
+-- inline for agents, because a call for each message would cost more.
 create or replace function message_media(of_message uuid) returns jsonb language plpgsql stable
 set search_path = textback, pg_temp as $$
 declare

@@ -1,4 +1,5 @@
--- Refuses to delete a message that still has a delivery: the other side of refuse_delivery_without_a_message.
+-- Refuses to delete a message that still has a delivery: the other side of
+-- refuse_delivery_without_a_message.
 create or replace function refuse_to_delete_a_message_with_a_delivery() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,6 +1,6 @@
--- Refuses messages without a session. It replaces a foreign key: it checks all rows of a statement at once, while a
--- foreign key checks row by row, which cost a tenth of a message. Whoever adds a message has locked its session's row,
--- so nobody can delete the session meanwhile.
+-- Refuses messages without a session. It replaces a foreign key: it checks all rows of a statement
+-- at once, while a foreign key checks row by row, which cost a tenth of a message. Whoever adds a
+-- message has locked its session's row, so nobody can delete the session meanwhile.
 create or replace function refuse_message_without_a_session() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,5 @@
--- Whether a message resets the inactivity of its session. Keywords, the messages of timers, and inbound messages that
--- were held or dropped do not.
+-- Whether a message resets the inactivity of its session. Keywords, the messages of timers, and
+-- inbound messages that were held or dropped do not.
 create or replace function resets_inactivity(kind text, skip_reason text) returns boolean language plpgsql immutable parallel safe
 set search_path = textback, pg_temp as $$
 begin

@@ -1,6 +1,7 @@
--- Writes texts of the project as domain/sending.rs decided: what each does to a session, then their messages and their
--- attachments. The caller holds the contacts' locks. effect: open a session of agent_id (superseded is closed, if it is not
--- null), start in session_id, which had no conversation, or join session_id.
+-- Writes texts of the project as domain/sending.rs decided: what each does to a session, then their
+-- messages and their attachments. The caller holds the contacts' locks. effect: open a session of
+-- agent_id (superseded is closed, if it is not null), start in session_id, which had no
+-- conversation, or join session_id.
 create or replace function store_texts(texts jsonb, messages planned_message[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

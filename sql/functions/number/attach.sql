@@ -1,7 +1,8 @@
--- Records that a project wants a number attached: answered by an agent, in a country, bought if need be, its webhooks repaired
--- when they drift (null: as it is). A number that was detached comes back with its row; messages that came in between are not ours.
--- The caller reconciles the number at once; workers do it later if the caller did not finish. Returns its id, or null: the
--- number is being released right now, which can't be undone.
+-- Records that a project wants a number attached: answered by an agent, in a country, bought if
+-- need be, its webhooks repaired when they drift (null: as it is). A number that was detached comes
+-- back with its row; messages that came in between are not ours. The caller reconciles the number
+-- at once; workers do it later if the caller did not finish. Returns its id, or null: the number is
+-- being released right now, which can't be undone.
 create or replace function attach_number(
     new_id uuid, of_project uuid, wanted text, by_agent uuid, in_country text, buys boolean, repairs boolean, new_generation uuid
 ) returns uuid language plpgsql

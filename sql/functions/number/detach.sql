@@ -1,5 +1,6 @@
--- Detaches a number that the project no longer has. Its held deliveries fail and its scheduled messages are refused;
--- otherwise they would leave years later, when the number comes back. A scheduled message to a pool gets another number of it.
+-- Detaches a number that the project no longer has. Its held deliveries fail and its scheduled
+-- messages are refused; otherwise they would leave years later, when the number comes back. A
+-- scheduled message to a pool gets another number of it.
 create or replace function detach_number(of_number uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

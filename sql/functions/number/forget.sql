@@ -1,5 +1,5 @@
--- Detaches a number that was never ours, for the worker that has its token. Returns whether it did. A request that came
--- meanwhile (another generation) is reconciled at once instead.
+-- Detaches a number that was never ours, for the worker that has its token. Returns whether it did.
+-- A request that came meanwhile (another generation) is reconciled at once instead.
 create or replace function forget_number(of_number uuid, by_token uuid, of_generation uuid) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,6 @@
--- Forgets that the sessions of deliveries, and the numbers that these leave from, are in a pool: the carrier said that they are not. The
--- numbers are checked at once. The caller holds the locks of the contacts.
+-- Forgets that the sessions of deliveries, and the numbers that these leave from, are in a pool:
+-- the carrier said that they are not. The numbers are checked at once. The caller holds the locks
+-- of the contacts.
 create or replace function leave_pool(deliveries uuid[]) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

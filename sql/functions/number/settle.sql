@@ -1,8 +1,8 @@
--- Writes what was observed and done at the carrier about a number, for the worker that has its token. Returns whether
--- the token holds. The caller settles the registration.
--- facts: {generation (that was reconciled), carrier_id, account_sid, number_type, refusal_reason, webhook,
--- webhook_detail, webhook_was_set, inbound_blocked_reason, pool_id, gone, steps: [{step,
--- detail}], check_in_seconds}. A key that is absent was not observed.
+-- Writes what was observed and done at the carrier about a number, for the worker that has its
+-- token. Returns whether the token holds. The caller settles the registration. facts: {generation
+-- (that was reconciled), carrier_id, account_sid, number_type, refusal_reason, webhook,
+-- webhook_detail, webhook_was_set, inbound_blocked_reason, pool_id, gone, steps: [{step, detail}],
+-- check_in_seconds}. A key that is absent was not observed.
 create or replace function settle_number(of_number uuid, by_token uuid, facts jsonb) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare

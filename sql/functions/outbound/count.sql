@@ -1,7 +1,7 @@
--- Counts messages that are about to be planned: for each contact all or none, and for the project all or none. Returns
--- the contacts whose messages may be planned.
--- Every caller locks the project's row before those of its contacts, until the transaction ends. So two transactions
--- can't exceed a limit together. The transactions of a project with a project limit wait for each other.
+-- Counts messages that are about to be planned: for each contact all or none, and for the project
+-- all or none. Returns the contacts whose messages may be planned. Every caller locks the project's
+-- row before those of its contacts, until the transaction ends. So two transactions can't exceed a
+-- limit together. The transactions of a project with a project limit wait for each other.
 create or replace function count_outbound(of_project uuid, contacts text[], mores integer[]) returns text[] language plpgsql
 set search_path = textback, pg_temp as $$
 declare

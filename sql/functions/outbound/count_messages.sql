@@ -1,6 +1,7 @@
--- Counts messages that are about to be planned: so many to each of these contacts. Those to a contact are counted together. If
--- they do not all fit, they are counted one by one, and those that do not fit are returned: the position of the contact and
--- of the message, both from 1, and the limit that is reached. The caller holds the contacts' locks.
+-- Counts messages that are about to be planned: so many to each of these contacts. Those to a
+-- contact are counted together. If they do not all fit, they are counted one by one, and those that
+-- do not fit are returned: the position of the contact and of the message, both from 1, and the
+-- limit that is reached. The caller holds the contacts' locks.
 create or replace function count_messages(projects uuid[], contacts text[], messages integer[])
 returns table (ordinal bigint, message integer, full_limit text, most integer, until_at timestamptz) language plpgsql
 set search_path = textback, pg_temp as $$
@@ -9,7 +10,8 @@ declare
     over       record;
     fitting    text[];
 begin
-    -- A project's windows are written once for all of its messages, in the order in which all callers lock them.
+    -- A project's windows are written once for all of its messages, in the order in which all
+    -- callers lock them.
     for of_project in
         select t.project_id, array_agg(t.contact) as contacts, array_agg(t.messages) as messages
           from unnest(projects, contacts, messages) as t (project_id, contact, messages)

@@ -1,5 +1,5 @@
--- Counts one message. If it would exceed a limit, returns the limit by the name of its setting, its value, and the end of
--- its window; otherwise all null.
+-- Counts one message. If it would exceed a limit, returns the limit by the name of its setting, its
+-- value, and the end of its window; otherwise all null.
 create or replace function count_one_outbound(
     of_project uuid, to_contact text, out full_limit text, out most integer, out until_at timestamptz
 ) language plpgsql

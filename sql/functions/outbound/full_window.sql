@@ -1,5 +1,6 @@
--- The position of a rate limit window that has no room for `more` messages, or null if all have room. If several are
--- full, the one that ends last. A limit (most) of 0 is off. A window without messages has no beginning.
+-- The position of a rate limit window that has no room for `more` messages, or null if all have
+-- room. If several are full, the one that ends last. A limit (most) of 0 is off. A window without
+-- messages has no beginning.
 create or replace function full_rate_window(
     most integer[], began timestamptz[], sent integer[], lasts interval[], more integer, at timestamptz
 ) returns integer language plpgsql stable

@@ -1,5 +1,5 @@
--- Removes messages from the count that were planned at planned_at and cancelled before they were sent. With a null
--- to_contact, only from the project's count.
+-- Removes messages from the count that were planned at planned_at and cancelled before they were
+-- sent. With a null to_contact, only from the project's count.
 create or replace function uncount_outbound(of_project uuid, to_contact text, fewer integer, planned_at timestamptz) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,6 +1,6 @@
--- The quiet hours of a time zone by its own clock, each from its first instant until the first one after it, from the day before a moment
--- until three days after it: domain/quiet_hours.rs. Null for a zone that this database does not know, so that
--- it does not keep a batch from being sent.
+-- The quiet hours of a time zone by its own clock, each from its first instant until the first one
+-- after it, from the day before a moment until three days after it: domain/quiet_hours.rs. Null for
+-- a zone that this database does not know, so that it does not keep a batch from being sent.
 create or replace function load_quiet_spans(zone text, quiet_from time, quiet_until time, moment timestamptz) returns jsonb language plpgsql stable strict
 set search_path = textback, pg_temp as $$
 declare
@@ -10,8 +10,9 @@ begin
     today := moment at time zone zone;
     return (
         select jsonb_agg(jsonb_build_object(
-                   -- The clock shows an hour twice, or leaves one out, on two nights of a year. Then quiet hours begin by the earliest
-                   -- reading; PostgreSQL takes the latest one, which is right for their end.
+                   -- The clock shows an hour twice, or leaves one out, on two nights of a year.
+                   -- Then quiet hours begin by the earliest reading; PostgreSQL takes the latest
+                   -- one, which is right for their end.
                    'from', least(begins at time zone zone,
                                  (begins - interval '1 hour') at time zone zone + interval '1 hour',
                                  (begins + interval '1 hour') at time zone zone - interval '1 hour'),

@@ -1,4 +1,5 @@
--- The rows of delivery_rollup from one hour to another, as the deliveries are now that were created in these hours.
+-- The rows of delivery_rollup from one hour to another, as the deliveries are now that were created
+-- in these hours.
 create or replace function deliveries_of_hours(since timestamptz, until timestamptz) returns setof delivery_rollup language sql stable
 begin atomic
     select delivery.project_id, hour_of(delivery.created_at), delivery.number_id, session.agent_id, session.channel::text,

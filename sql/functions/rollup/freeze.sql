@@ -1,5 +1,6 @@
--- Freezes the final hours of rows that are deleted, so that their counts outlive them. $TG_ARGV: the columns with the times by which
--- they count. Hours that are not final, or were never counted, are counted without the rows.
+-- Freezes the final hours of rows that are deleted, so that their counts outlive them. $TG_ARGV:
+-- the columns with the times by which they count. Hours that are not final, or were never counted,
+-- are counted without the rows.
 create or replace function freeze_hours() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,5 +1,5 @@
--- The rows of inactivity_rollup from one hour to another, as warnings and sessions are now. A warning counts in its own hour, and the
--- end of a session that had none in the hour of that end.
+-- The rows of inactivity_rollup from one hour to another, as warnings and sessions are now. A
+-- warning counts in its own hour, and the end of a session that had none in the hour of that end.
 create or replace function inactivity_of_hours(since timestamptz, until timestamptz) returns setof inactivity_rollup language sql stable
 begin atomic
     select inactivity.project_id, inactivity.hour, inactivity.endpoint_id, inactivity.agent_id, inactivity.channel,

@@ -1,5 +1,6 @@
--- The rows of latency_rollup from one hour to another, as turns and deliveries are now. A turn counts in the hour in which it was
--- done, and a delivery in the hour in which it was created. Seconds are added up as numeric, because a sum of floats depends on the order of the rows.
+-- The rows of latency_rollup from one hour to another, as turns and deliveries are now. A turn
+-- counts in the hour in which it was done, and a delivery in the hour in which it was created.
+-- Seconds are added up as numeric, because a sum of floats depends on the order of the rows.
 create or replace function latencies_of_hours(since timestamptz, until timestamptz) returns setof latency_rollup language sql stable
 begin atomic
     select latency.project_id, latency.hour, session.endpoint_id, session.agent_id, session.channel::text, session.agent_version,

@@ -1,6 +1,7 @@
--- Marks the hours that a row had and has by a column, $TG_ARGV[0], when they may be final (see mark_late_rows). The conditions of the
--- triggers keep other rows from calling it. date_bin in them is hour_of, which would be parsed for each statement. Rows are compared one
--- by one, because a table of all changed rows would copy the histories of deliveries.
+-- Marks the hours that a row had and has by a column, $TG_ARGV[0], when they may be final (see
+-- mark_late_rows). The conditions of the triggers keep other rows from calling it. date_bin in them
+-- is hour_of, which would be parsed for each statement. Rows are compared one by one, because a
+-- table of all changed rows would copy the histories of deliveries.
 create or replace function mark_late_change() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,5 +1,6 @@
--- Marks the hours of messages or deliveries that were stored, or changed, after these hours may have become final. An hour is final at
--- the earliest 5 minutes after its end: see rollup/load.sql. The clock, because now() is the start of a transaction that may be old.
+-- Marks the hours of messages or deliveries that were stored, or changed, after these hours may
+-- have become final. An hour is final at the earliest 5 minutes after its end: see rollup/load.sql.
+-- The clock, because now() is the start of a transaction that may be old.
 create or replace function mark_late_rows() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

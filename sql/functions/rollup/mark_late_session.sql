@@ -1,6 +1,7 @@
--- Marks the hours of a session of which something changed when they may be final (see mark_late_rows): that of its opening when the
--- contact replied first, that of its warning when it is no longer warned, and that of its end when it was moved there. The states of
--- sessions are large, so no table of all changed rows is made.
+-- Marks the hours of a session of which something changed when they may be final (see
+-- mark_late_rows): that of its opening when the contact replied first, that of its warning when it
+-- is no longer warned, and that of its end when it was moved there. The states of sessions are
+-- large, so no table of all changed rows is made.
 create or replace function mark_late_session() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,8 +1,8 @@
--- Counts hours again, from one to another, for all projects. Counts of frozen hours stay. The transaction must be repeatable read, so
--- that it sees rows and what deleted them together.
+-- Counts hours again, from one to another, for all projects. Counts of frozen hours stay. The
+-- transaction must be repeatable read, so that it sees rows and what deleted them together.
 create or replace function recount_hours(since timestamptz, until timestamptz) returns void language plpgsql
--- The connections of the product use indexes only. Here the times in a statement decide: an hour is read by a BRIN index, and what belongs
--- to its rows is joined by a hash when there are many.
+-- The connections of the product use indexes only. Here the times in a statement decide: an hour is
+-- read by a BRIN index, and what belongs to its rows is joined by a hash when there are many.
 set enable_bitmapscan = on
 set enable_seqscan = on
 set plan_cache_mode = force_custom_plan

@@ -1,5 +1,5 @@
--- The rows of session_rollup from one hour to another, as the sessions are now. Seconds are added up as numeric, because a
--- sum of floats depends on the order of the rows.
+-- The rows of session_rollup from one hour to another, as the sessions are now. Seconds are added
+-- up as numeric, because a sum of floats depends on the order of the rows.
 create or replace function sessions_of_hours(since timestamptz, until timestamptz) returns setof session_rollup language sql stable
 begin atomic
     select event.project_id, event.hour, event.endpoint_id, event.agent_id, event.channel::text, event.agent_version, event.origin::text,

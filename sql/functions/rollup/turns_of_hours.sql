@@ -1,4 +1,5 @@
--- The rows of turn_rollup from one hour to another, as the turns are now that were done in these hours.
+-- The rows of turn_rollup from one hour to another, as the turns are now that were done in these
+-- hours.
 create or replace function turns_of_hours(since timestamptz, until timestamptz) returns setof turn_rollup language sql stable
 begin atomic
     select done.project_id, done.hour, session.endpoint_id, session.agent_id, session.channel::text, session.agent_version, done.outcome,

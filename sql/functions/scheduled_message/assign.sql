@@ -1,5 +1,6 @@
--- Gives a scheduled message, which is due and locked, the number that was chosen for it, and locks that number and the contact
--- without waiting. Returns whether it got the lock; if not, the message stays as it is.
+-- Gives a scheduled message, which is due and locked, the number that was chosen for it, and locks
+-- that number and the contact without waiting. Returns whether it got the lock; if not, the message
+-- stays as it is.
 create or replace function assign_scheduled_message(of_message uuid, to_number uuid, of_contact text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,6 +1,7 @@
--- Locks scheduled messages that are due, the oldest first, at most `most`: the contact and the message. only_these: if
--- not null, only these messages. It takes the contact's lock first, without waiting, and locks the row under it, as
--- lock_due_inactivity does. Of a message to a pool it locks the pool and the contact instead: the caller chooses the number.
+-- Locks scheduled messages that are due, the oldest first, at most `most`: the contact and the
+-- message. only_these: if not null, only these messages. It takes the contact's lock first, without
+-- waiting, and locks the row under it, as lock_due_inactivity does. Of a message to a pool it locks
+-- the pool and the contact instead: the caller chooses the number.
 create or replace function lock_due_messages(most integer, only_these uuid[])
 returns table (message_id uuid, project_id uuid, number_id uuid, pool_id text, contact text) language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,5 +1,6 @@
--- Advances the clock of a session that is not closed: everything in it happened so much earlier. For `textback dev` and
--- tests; no clock of a machine changes. Returns whether there was such a session. It takes the contact's lock.
+-- Advances the clock of a session that is not closed: everything in it happened so much earlier.
+-- For `textback dev` and tests; no clock of a machine changes. Returns whether there was such a
+-- session. It takes the contact's lock.
 create or replace function advance_session_clock(of_project uuid, of_session uuid, by_seconds double precision) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,6 @@
--- Closes a session: ends its turn as cancelled, deletes its inactivity job, and suppresses a warning that was not sent. The caller
--- holds the contact's lock and has locked the session's row. was_due_at: when the end of one that times out was due.
+-- Closes a session: ends its turn as cancelled, deletes its inactivity job, and suppresses a
+-- warning that was not sent. The caller holds the contact's lock and has locked the session's row.
+-- was_due_at: when the end of one that times out was due.
 create or replace function close_session(of_session uuid, for_reason text, was_due_at timestamptz default null)
 returns void language plpgsql
 set search_path = textback, pg_temp as $$

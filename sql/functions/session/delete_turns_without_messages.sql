@@ -1,4 +1,5 @@
--- Deletes what is recorded of the turns without messages of a session that is deleted: they have no foreign key.
+-- Deletes what is recorded of the turns without messages of a session that is deleted: they have no
+-- foreign key.
 create or replace function delete_turns_without_messages_of_a_session() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 begin

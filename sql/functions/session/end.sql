@@ -1,4 +1,5 @@
--- Ends a session for an operator, if it is not closed. Messages that wait are skipped. It takes the contact's lock.
+-- Ends a session for an operator, if it is not closed. Messages that wait are skipped. It takes the
+-- contact's lock.
 create or replace function end_session(of_session uuid, for_reason text) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,5 +1,5 @@
--- Finds the session of an endpoint and a contact that is not closed, and locks its row; or opens a new one. Returns its
--- id. The caller holds the contact's lock.
+-- Finds the session of an endpoint and a contact that is not closed, and locks its row; or opens a
+-- new one. Returns its id. The caller holds the contact's lock.
 create or replace function find_or_open_session(
     new_id uuid, of_project uuid, of_endpoint uuid, of_contact text, on_channel text, by_agent uuid, from_origin text
 ) returns uuid language plpgsql

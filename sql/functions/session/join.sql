@@ -1,6 +1,7 @@
--- Adds a text of the project to a session that is not closed. The caller holds the contact's lock, has locked the
--- session's row, and writes the message. withdraws_warning: the contact was warned, and the warning may be planned still.
--- brings_inactivity_forward: the session's job must not come later than the agent's time says.
+-- Adds a text of the project to a session that is not closed. The caller holds the contact's lock,
+-- has locked the session's row, and writes the message. withdraws_warning: the contact was warned,
+-- and the warning may be planned still. brings_inactivity_forward: the session's job must not come
+-- later than the agent's time says.
 create or replace function join_session(of_session uuid, withdraws_warning boolean, brings_inactivity_forward boolean)
 returns void language plpgsql
 set search_path = textback, pg_temp as $$

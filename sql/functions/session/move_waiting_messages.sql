@@ -1,5 +1,5 @@
--- Moves inbound messages after a seq that still wait from a session that ends to the next one. The caller holds the
--- contact's lock.
+-- Moves inbound messages after a seq that still wait from a session that ends to the next one. The
+-- caller holds the contact's lock.
 create or replace function move_waiting_messages(from_session uuid, after_seq bigint, to_session uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

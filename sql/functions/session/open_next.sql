@@ -1,5 +1,5 @@
--- Opens the session after one that a turn has closed: inbound messages after a seq, which the turn did not know of, move to it
--- and get a turn. The caller holds the contact's lock.
+-- Opens the session after one that a turn has closed: inbound messages after a seq, which the turn
+-- did not know of, move to it and get a turn. The caller holds the contact's lock.
 create or replace function open_next_session(closed_session uuid, after_seq bigint, new_session uuid, new_turn uuid) returns void
 language plpgsql
 set search_path = textback, pg_temp as $$

@@ -1,5 +1,6 @@
--- Opens a session for a text of the project, after it closed the one that is there (superseded, or null). Messages that
--- wait in that one for an answer get it in the new session. Returns the new session. The caller holds the contact's lock.
+-- Opens a session for a text of the project, after it closed the one that is there (superseded, or
+-- null). Messages that wait in that one for an answer get it in the new session. Returns the new
+-- session. The caller holds the contact's lock.
 create or replace function open_outbound_session(
     new_id uuid, of_project uuid, from_number uuid, to_contact text, on_channel text, by_agent uuid, superseded uuid
 ) returns uuid language plpgsql

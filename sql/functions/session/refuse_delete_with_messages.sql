@@ -1,4 +1,5 @@
--- Refuses to delete a session that still has messages: the other side of refuse_message_without_a_session.
+-- Refuses to delete a session that still has messages: the other side of
+-- refuse_message_without_a_session.
 create or replace function refuse_to_delete_a_session_with_messages() returns trigger language plpgsql
 set search_path = textback, pg_temp as $$
 declare

@@ -1,6 +1,7 @@
--- The due rows of a kind of work that no worker holds, oldest first, as the claim of that kind takes them: without the
--- owners and projects of excluded_ids. It reads only the columns of the queue, so it also finds a row whose other
--- columns can't be read. A kind that is not listed has no rows that are set aside: its claim fails as a whole.
+-- The due rows of a kind of work that no worker holds, oldest first, as the claim of that kind
+-- takes them: without the owners and projects of excluded_ids. It reads only the columns of the
+-- queue, so it also finds a row whose other columns can't be read. A kind that is not listed has no
+-- rows that are set aside: its claim fails as a whole.
 create or replace function due_rows(work text, most integer, excluded_ids uuid[]) returns uuid[] language plpgsql
 set search_path = textback, pg_temp as $$
 begin

@@ -1,5 +1,6 @@
--- Ends the work of one row: closes the session of a turn or an inactivity job, fails a delivery, refuses a scheduled
--- message, checks a number again in an hour. by_token: the caller's claim. Returns whether there was something to end.
+-- Ends the work of one row: closes the session of a turn or an inactivity job, fails a delivery,
+-- refuses a scheduled message, checks a number again in an hour. by_token: the caller's claim.
+-- Returns whether there was something to end.
 create or replace function end_work(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare

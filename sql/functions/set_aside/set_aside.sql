@@ -1,5 +1,6 @@
--- Sets one row of a kind of work aside (see end_work), and stores the reason. by_token: the caller's own claim of the
--- row, if it has one. Returns false if another worker holds the row or has already ended its work.
+-- Sets one row of a kind of work aside (see end_work), and stores the reason. by_token: the
+-- caller's own claim of the row, if it has one. Returns false if another worker holds the row or
+-- has already ended its work.
 create or replace function set_aside(work text, of_row uuid, by_token uuid, why text) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 begin

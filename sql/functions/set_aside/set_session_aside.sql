@@ -1,6 +1,7 @@
--- Closes a session that can't be read, and skips its waiting messages. Its state moves to quarantine, because otherwise
--- lists of sessions could not be read either. The contact's next message opens a new session. It takes the contact's
--- lock. by_token: the caller's claim. Returns false if another worker holds the turn.
+-- Closes a session that can't be read, and skips its waiting messages. Its state moves to
+-- quarantine, because otherwise lists of sessions could not be read either. The contact's next
+-- message opens a new session. It takes the contact's lock. by_token: the caller's claim. Returns
+-- false if another worker holds the turn.
 create or replace function set_session_aside(of_session uuid, by_token uuid) returns boolean language plpgsql
 set search_path = textback, pg_temp as $$
 declare

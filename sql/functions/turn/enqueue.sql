@@ -1,5 +1,5 @@
--- Inserts the turn of a session that has unhandled messages. A turn that is there already covers them. The caller has
--- locked the session's row.
+-- Inserts the turn of a session that has unhandled messages. A turn that is there already covers
+-- them. The caller has locked the session's row.
 create or replace function enqueue_turn(new_id uuid, of_session uuid) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 begin

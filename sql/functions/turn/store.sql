@@ -1,15 +1,18 @@
--- Stores what was decided about turns, which the caller has locked (load_turns): their sessions, their messages, and
--- that they are done. silent: those without messages, as they are recorded. A turn with messages makes its session open
--- and active. Messages without a turn come by store_messages.
+-- Stores what was decided about turns, which the caller has locked (load_turns): their sessions,
+-- their messages, and that they are done. silent: those without messages, as they are recorded. A
+-- turn with messages makes its session open and active. Messages without a turn come by
+-- store_messages.
 create or replace function store_turns(turns settled_turn[], messages planned_message[], silent silent_turn[]) returns void language plpgsql
--- One plan a connection. Plans for given values would be made five times before, 10 ms each, and are no better.
+-- One plan a connection. Plans for given values would be made five times before, 10 ms each, and
+-- are no better.
 set plan_cache_mode = force_generic_plan
 set search_path = textback, pg_temp as $$
 declare
     -- A variable, because a distributed table refuses now() inside case and coalesce.
     this_time timestamptz := now();
     first_step jsonb := delivery_step('sending', null, null, null, null);
-    -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks keep the order.
+    -- Drawn before the inserts, so no join with the inserted rows is needed. The contacts' locks
+    -- keep the order.
     seqs bigint[] := array(select nextval('message_seq_seq') from unnest(messages));
 begin
     with updated as (
@@ -21,7 +24,8 @@ begin
                status = case when t.speaks then 'open' else session.status end,
                warned_at = case when t.speaks then null else session.warned_at end
           from unnest(turns) t
-         -- By the ctid, because a join that was planned while there were few sessions would read all of them.
+         -- By the ctid, because a join that was planned while there were few sessions would read
+         -- all of them.
          cross join lateral (select ctid as row_ctid from session where session.id = t.session_id limit 1) locked
          where session.ctid = locked.row_ctid
     ), written as (

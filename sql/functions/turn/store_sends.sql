@@ -1,6 +1,7 @@
--- Stores the messages that turns send outside their answers, as scheduled messages that are due at once. A refused one is
--- stored with its reason. sends: [{message_id, project_id, turn_id, number_id, number, pool_id, contact, countries, body,
--- refused}]; number: null for the number of the turn's session (number_id); pool_id: one of its numbers is chosen when the message is sent.
+-- Stores the messages that turns send outside their answers, as scheduled messages that are due at
+-- once. A refused one is stored with its reason. sends: [{message_id, project_id, turn_id,
+-- number_id, number, pool_id, contact, countries, body, refused}]; number: null for the number of
+-- the turn's session (number_id); pool_id: one of its numbers is chosen when the message is sent.
 create or replace function store_sends(sends jsonb) returns void language plpgsql
 set search_path = textback, pg_temp as $$
 declare

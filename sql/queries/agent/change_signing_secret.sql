@@ -1,5 +1,5 @@
--- Changes the signing secret of an agent ($2) of a project ($1) to another ($4, encrypted with the key $3). The one before
--- signs on for a while, if the same key opens it.
+-- Changes the signing secret of an agent ($2) of a project ($1) to another ($4, encrypted with the
+-- key $3). The one before signs on for a while, if the same key opens it.
 update agent
    set previous_signing_secret = case when signing_key_id = $3 then signing_secret end,
        signing_key_id = $3, signing_secret = $4, signing_secret_changed_at = now()

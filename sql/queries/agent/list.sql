@@ -1,5 +1,5 @@
--- The agents of a project ($1), newest first, before one ($2), at most $3, with their current versions. Without the
--- sources, which may have 256 kB each.
+-- The agents of a project ($1), newest first, before one ($2), at most $3, with their current
+-- versions. Without the sources, which may have 256 kB each.
 select agent.id, agent.name, agent.created_at,
        version.version, version.spec - 'source' as "spec!: _", version.greeting, version.first_message as "first_message: _",
        version.debounce_seconds, version.warn_after_seconds, version.grace_seconds, version.warning, version.closing,

@@ -1,6 +1,7 @@
--- Records the last error of an agent ($1) of a project ($2): its code ($3), its words ($4), the session ($5) and the version ($6). A
--- lost worker always counts. Another error within a second of the last one does not: many turns of an agent may fail at the
--- same time, and each would wait for the row.
+-- Records the last error of an agent ($1) of a project ($2): its code ($3), its words ($4), the
+-- session ($5) and the version ($6). A lost worker always counts. Another error within a second of
+-- the last one does not: many turns of an agent may fail at the same time, and each would wait for
+-- the row.
 insert into agent_error as known (agent_id, project_id, at, code, message, session_id, version, workers_lost, worker_lost_at)
 values ($1, $2, now(), $3::text, $4, $5, $6, ($3 = 'worker_lost')::integer, case when $3 = 'worker_lost' then now() end)
 on conflict on constraint agent_error_pk do update

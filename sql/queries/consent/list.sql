@@ -1,5 +1,5 @@
--- What was said about texts in a project ($1), newest first: to a number ($2), by a contact ($3), before a record ($4), at
--- most $5. A filter that is null lets all pass.
+-- What was said about texts in a project ($1), newest first: to a number ($2), by a contact ($3),
+-- before a record ($4), at most $5. A filter that is null lets all pass.
 select consent.id, number.number as "number?", consent.contact, consent.kind as "kind: _", consent.source as "source: _", consent.said, consent.message_id,
        consent.recorded_at
   from consent

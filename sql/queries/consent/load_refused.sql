@@ -1,4 +1,5 @@
--- What decides whether a refusal of a delivery ($1) is recorded as an opt-out of its contact: domain/consent.rs.
+-- What decides whether a refusal of a delivery ($1) is recorded as an opt-out of its contact:
+-- domain/consent.rs.
 select delivery.id as delivery_id, delivery.project_id, delivery.number_id, delivery.contact, session.channel as "channel: _",
        delivery.attempted_at, consent.kind as "consent_kind?: _", consent.recorded_at as "consent_at?"
   from unnest($1::uuid[]) as refused (id)

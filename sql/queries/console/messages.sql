@@ -1,5 +1,5 @@
--- The latest messages of a project ($1), newest first, at most $5: those of a session ($2), or of a number ($3) and a contact ($4).
--- A filter that is null lets all pass.
+-- The latest messages of a project ($1), newest first, at most $5: those of a session ($2), or of a
+-- number ($3) and a contact ($4). A filter that is null lets all pass.
 select message.id, message.session_id, message.direction as "direction: _", message.kind as "kind: _", message.body, message.segments,
        message_media(message.id) as "media: _",
        message_status(message.skip_reason, message.seq, session.handled_seq,

@@ -1,5 +1,5 @@
--- Writes the rows of sql/data/countries.csv ($1, a JSON array) that are new or differ. Rows of country_policy stay. Rows that
--- don't differ are not locked.
+-- Writes the rows of sql/data/countries.csv ($1, a JSON array) that are new or differ. Rows of
+-- country_policy stay. Rows that don't differ are not locked.
 with given as (
     select iso2, name, two_way, two_way_long_code, coalesce(string_to_array(number_types, ';'), '{}') as number_types, registration_policy,
            registration, registration_detail, coalesce(string_to_array(sources, ';'), '{}') as sources, confidence, as_of

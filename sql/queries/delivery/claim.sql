@@ -1,13 +1,15 @@
--- Claims at most $1 due deliveries, for $6 seconds under the token $7. Projects: none of $2, of those in $3 at most as
--- many as $4 says, $5 of each other project. If $8 is not null, only these deliveries. They become 'sending' before the
--- carrier is called, so that after a crash no worker takes them for unsent.
+-- Claims at most $1 due deliveries, for $6 seconds under the token $7. Projects: none of $2, of
+-- those in $3 at most as many as $4 says, $5 of each other project. If $8 is not null, only these
+-- deliveries. They become 'sending' before the carrier is called, so that after a crash no worker
+-- takes them for unsent.
 --
--- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a contact who has opted out
--- is suppressed here instead, by the same snapshot (see the function opt_out). A delivery whose worker died in
--- the middle of the call becomes 'unknown', for the carrier may have it.
+-- A contact's texts leave in order: one is claimed only when no earlier one is live. One to a
+-- contact who has opted out is suppressed here instead, by the same snapshot (see the function
+-- opt_out). A delivery whose worker died in the middle of the call becomes 'unknown', for the
+-- carrier may have it.
 --
--- Rows are found by arrays and by "limit 1", not by joins: a join that was planned while the tables were empty reads a whole index for
--- each claim.
+-- Rows are found by arrays and by "limit 1", not by joins: a join that was planned while the tables
+-- were empty reads a whole index for each claim.
 with expired as (
     select id from delivery
      where due_at is not null and status = 'sending' and leased_until < now() and ($8::uuid[] is null or id = any ($8))

@@ -1,5 +1,5 @@
--- What decides whether the messages of the deliveries $1, which were planned again, are still true: domain/inactivity.rs. Only
--- warnings and closings may not be.
+-- What decides whether the messages of the deliveries $1, which were planned again, are still true:
+-- domain/inactivity.rs. Only warnings and closings may not be.
 select delivery.id, message.kind as "kind: _", session.status as "session_status: _", later.id is not null as "is_followed!"
   from unnest($1::uuid[]) as planned (id)
  -- By "limit 1" each is looked up by its key, whatever the statistics say.

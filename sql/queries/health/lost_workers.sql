@@ -1,4 +1,5 @@
--- The agents with turns that were given up in the last $1 seconds because the processes that ran them ended, the latest first, ten at most.
+-- The agents with turns that were given up in the last $1 seconds because the processes that ran
+-- them ended, the latest first, ten at most.
 select project.name as project, agent.name as agent, agent_error.workers_lost as turns,
        extract(epoch from now() - agent_error.worker_lost_at)::float8 as "seconds!"
   from agent_error

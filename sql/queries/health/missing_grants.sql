@@ -1,5 +1,6 @@
--- The GRANT statements that a role ($1, null: the current role) lacks for all commands but migrate. None without a
--- schema. Reads the catalogue by names that need no search path, because a role without USAGE on the schema has none.
+-- The GRANT statements that a role ($1, null: the current role) lacks for all commands but migrate.
+-- None without a schema. Reads the catalogue by names that need no search path, because a role
+-- without USAGE on the schema has none.
 with target as (
     select coalesce($1, current_user::text) as role, oid as schema from pg_namespace where nspname = 'textback'
 ), needed as (

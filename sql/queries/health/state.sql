@@ -1,5 +1,6 @@
--- The migrations that were applied, oldest first, with the checksums of their texts; whether this database only reads, and
--- whether that is because it is a standby; and which functions of those named in $1 it lacks.
+-- The migrations that were applied, oldest first, with the checksums of their texts; whether this
+-- database only reads, and whether that is because it is a standby; and which functions of those
+-- named in $1 it lacks.
 select coalesce(array_agg(version order by version), '{}') as "versions!", coalesce(array_agg(checksum order by version), '{}') as "checksums!",
        current_setting('transaction_read_only') = 'on' as "is_read_only!", pg_is_in_recovery() as "is_standby!",
        array(select name from unnest($1::text[]) as called (name)

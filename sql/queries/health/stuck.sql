@@ -1,5 +1,6 @@
--- Work that has been on its way for over $1 seconds and that nobody holds, and the last thing that went wrong with it, the
--- oldest first, ten at most. What a registration holds is told with its number. A text that waits for one to the same contact waits with it, and is not told of.
+-- Work that has been on its way for over $1 seconds and that nobody holds, and the last thing that
+-- went wrong with it, the oldest first, ten at most. What a registration holds is told with its
+-- number. A text that waits for one to the same contact waits with it, and is not told of.
 select 'turn' as "kind!: _", extract(epoch from now() - turn.created_at)::float8 as "seconds!", session.contact as "contact!",
        coalesce(turn.last_error, 'nobody has taken it') as "error!"
   from turn join session on session.id = turn.session_id

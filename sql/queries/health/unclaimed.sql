@@ -1,7 +1,7 @@
--- Kinds of work with rows that could have been claimed for over $1 seconds: how many rows could be claimed now, and how
--- long the oldest could have been. Rows that a worker holds are left out, and rows that wait for an earlier text to the
--- same contact. Held rows of a kind say nothing about its other rows: a process leases the turns of texts that it
--- ingests without a claim.
+-- Kinds of work with rows that could have been claimed for over $1 seconds: how many rows could be
+-- claimed now, and how long the oldest could have been. Rows that a worker holds are left out, and
+-- rows that wait for an earlier text to the same contact. Held rows of a kind say nothing about its
+-- other rows: a process leases the turns of texts that it ingests without a claim.
 select kind as "kind!: _", count(*) as "due!", extract(epoch from now() - min(since))::float8 as "seconds!"
   from (select 'turn' as kind, greatest(due_at, leased_until) as since
           from turn where due_at <= now() and (leased_until is null or leased_until < now())

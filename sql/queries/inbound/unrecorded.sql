@@ -1,4 +1,5 @@
--- Those of the carrier's message ids $2 that no inbound message of the project ($1) has, nor its quarantine.
+-- Those of the carrier's message ids $2 that no inbound message of the project ($1) has, nor its
+-- quarantine.
 select listed.carrier_id as "carrier_id!" from unnest($2::text[]) as listed (carrier_id)
  where not exists (
            select from message

@@ -1,5 +1,6 @@
--- How much work of each kind could be claimed now, and for how many seconds the oldest could have been. Rows that a worker holds are
--- left out, and rows that wait for an earlier message to the same contact. At most $1 of each kind are counted, the oldest.
+-- How much work of each kind could be claimed now, and for how many seconds the oldest could have
+-- been. Rows that a worker holds are left out, and rows that wait for an earlier message to the
+-- same contact. At most $1 of each kind are counted, the oldest.
 select 'turn' as "kind!: _", count(*) as "due!", coalesce(extract(epoch from now() - min(since)), 0)::float8 as "seconds!"
   from (select greatest(due_at, leased_until) as since from turn
          where due_at <= now() and (leased_until is null or leased_until < now())

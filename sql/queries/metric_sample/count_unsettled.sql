@@ -1,5 +1,6 @@
--- What waits for somebody: unknown deliveries with the age of the oldest, what is in quarantine, and rows that were set aside. At most
--- $1 of each are counted. And how long ago the last hour ended whose rollups are final.
+-- What waits for somebody: unknown deliveries with the age of the oldest, what is in quarantine,
+-- and rows that were set aside. At most $1 of each are counted. And how long ago the last hour
+-- ended whose rollups are final.
 select (select count(*) from (select from delivery where due_at is not null and status = 'unknown' limit $1) counted) as "unknown_deliveries!",
        coalesce((select extract(epoch from now() - min(attempted_at)) from delivery
                   where due_at is not null and status = 'unknown'), 0)::float8 as "oldest_unknown_seconds!",

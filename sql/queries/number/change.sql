@@ -1,4 +1,5 @@
--- Changes what is named of an attached number ($2) of a project ($1): its agent ($3), and whether its webhooks are repaired ($4).
+-- Changes what is named of an attached number ($2) of a project ($1): its agent ($3), and whether
+-- its webhooks are repaired ($4).
 with changed as (
     update number set repair_drift = coalesce($4, repair_drift) where project_id = $1 and id = $2 and check_at is not null returning id
 )

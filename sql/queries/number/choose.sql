@@ -1,7 +1,8 @@
--- The attached number of a project ($1) that texts a contact ($2) in a country ($3) when nobody names one: the one that the
--- contact had to do with last, else one of the same country, else the project's default, else the oldest that is no short code, which
--- reaches only the country of its lease; one that may not send only if all are.
--- One that is not ours yet, or not any more, can't send at all.
+-- The attached number of a project ($1) that texts a contact ($2) in a country ($3) when nobody
+-- names one: the one that the contact had to do with last, else one of the same country, else the
+-- project's default, else the oldest that is no short code, which reaches only the country of its
+-- lease; one that may not send only if all are. One that is not ours yet, or not any more, can't
+-- send at all.
 select number.id, number.number, number.country, number.send_policy = 'blocked' as "unregistered!"
   from number
   join project on project.id = number.project_id

@@ -1,6 +1,7 @@
--- Claims at most $1 numbers whose inbound messages are due to be backfilled, and makes them due again in $6 seconds.
--- Projects: none of $2, of those in $3 at most as many as $4 says, $5 of each other project. If $7 is not null, only
--- these numbers. No lease: reading twice does no harm, because a text is stored once.
+-- Claims at most $1 numbers whose inbound messages are due to be backfilled, and makes them due
+-- again in $6 seconds. Projects: none of $2, of those in $3 at most as many as $4 says, $5 of each
+-- other project. If $7 is not null, only these numbers. No lease: reading twice does no harm,
+-- because a text is stored once.
 with waiting as (
     select id, project_id, backfill_at from number
      where backfill_at <= now()

@@ -1,5 +1,6 @@
--- Claims at most $1 numbers that are due for a check, for $6 seconds under the token $7. Projects: none of $2, of those
--- in $3 at most as many as $4 says, $5 of each other project. If $8 is not null, only these numbers.
+-- Claims at most $1 numbers that are due for a check, for $6 seconds under the token $7. Projects:
+-- none of $2, of those in $3 at most as many as $4 says, $5 of each other project. If $8 is not
+-- null, only these numbers.
 with waiting as (
     select id, project_id, check_at from number
      where check_at <= now() and (leased_until is null or leased_until < now())

@@ -1,6 +1,6 @@
--- The attached numbers of a project ($1) in a pool ($2), with what a contact ($3) has to do with each on the channel $4: what decides
--- who sends (domain/pool.rs). opted_out_of_pool: the newest thing that the contact said to any number that is or was in the pool is an
--- opt-out.
+-- The attached numbers of a project ($1) in a pool ($2), with what a contact ($3) has to do with
+-- each on the channel $4: what decides who sends (domain/pool.rs). opted_out_of_pool: the newest
+-- thing that the contact said to any number that is or was in the pool is an opt-out.
 select number.id, number.number, number.country, number.send_policy as "send_policy: _",
        number.webhook <> 'drifted' and number.inbound_blocked_reason is null as "receives!",
        active.id as "session_id?", coalesce(number.id = last.endpoint_id, false) as "is_last!",

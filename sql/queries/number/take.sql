@@ -1,4 +1,5 @@
--- Takes one number ($2) of a project ($1) that nobody holds, to look after it: for $3 seconds under the token $4.
+-- Takes one number ($2) of a project ($1) that nobody holds, to look after it: for $3 seconds under
+-- the token $4.
 update number set lease_token = $4, leased_until = now() + make_interval(secs => $3)
   from endpoint
  where number.project_id = $1 and number.id = $2 and endpoint.id = number.id and check_at is not null and (leased_until is null or leased_until < now())

@@ -1,4 +1,5 @@
--- Projects that have reached a limit in the current window, with the number of contacts at the limit. At most fifty.
+-- Projects that have reached a limit in the current window, with the number of contacts at the
+-- limit. At most fifty.
 select project.name, bound.name as "limit!: _", bound.most as "most!", count(*) as "contacts!",
        max(bound.began + bound.lasts) as "resets_at!"
   from outbound_rate_window rate

@@ -1,4 +1,5 @@
--- A project's ($1) usage of its limits in the current windows, and that of a contact's ($2, or null) limits.
+-- A project's ($1) usage of its limits in the current windows, and that of a contact's ($2, or
+-- null) limits.
 select bound.name as "limit!: _", bound.most as "most!",
        case when now() < bound.began + bound.lasts then bound.sent else 0 end as "sent!",
        case when now() < bound.began + bound.lasts then bound.began + bound.lasts end as resets_at

@@ -1,4 +1,5 @@
--- What is in the quarantine of a project ($1), by its id ($2), and the inbound message that has its carrier id by now.
+-- What is in the quarantine of a project ($1), by its id ($2), and the inbound message that has its
+-- carrier id by now.
 select quarantine.id, quarantine.kind as "kind: _", quarantine.reason, quarantine.carrier_id, quarantine.form, quarantine.received_at,
        quarantine.replayed_at, quarantine.replay_outcome as "replay_outcome: _", message.id as "message_id?",
        message.session_id as "session_id?", message.skip_reason as "skip_reason?: _"

@@ -1,5 +1,5 @@
--- The views of the schema reporting: the mark that migrate left on the rule of each, and a hash of its definition, its options
--- and all its comments.
+-- The views of the schema reporting: the mark that migrate left on the rule of each, and a hash of
+-- its definition, its options and all its comments.
 select view.relname as "name!", obj_description(rule.oid, 'pg_rewrite') as mark,
        md5(concat_ws(E'\n', pg_get_viewdef(view.oid), array_to_string(view.reloptions, ','), obj_description(view.oid, 'pg_class'),
                      (select string_agg(coalesce(col_description(view.oid, attnum), ''), E'\n' order by attnum)

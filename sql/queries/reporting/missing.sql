@@ -1,5 +1,5 @@
--- The statements that are needed so that members of the role textback_reporting can read the views. It reads the catalogue alone,
--- so any role may ask.
+-- The statements that are needed so that members of the role textback_reporting can read the views.
+-- It reads the catalogue alone, so any role may ask.
 with role as (
     select known.oid, known.rolconfig from (select 1) one left join pg_roles known on known.rolname = 'textback_reporting'
 ), schema as (

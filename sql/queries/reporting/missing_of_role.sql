@@ -1,4 +1,5 @@
--- The statements that are needed so that a role ($1) can read the views with the settings of textback_reporting.
+-- The statements that are needed so that a role ($1) can read the views with the settings of
+-- textback_reporting.
 with role as (select oid, rolname, rolconfig from pg_roles where rolname = $1::text and rolname <> 'textback_reporting'),
 needed as (
     select 1 as part, format('grant textback_reporting to %I', rolname) as statement

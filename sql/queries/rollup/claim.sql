@@ -1,5 +1,5 @@
--- Claims the rollups for $2 seconds under the token $1, if they are due and no other worker holds them. A worker that counts holds the
--- row's lock, also when its lease has ended.
+-- Claims the rollups for $2 seconds under the token $1, if they are due and no other worker holds
+-- them. A worker that counts holds the row's lock, also when its lease has ended.
 update rollup_progress
    set lease_token = $1, leased_until = now() + make_interval(secs => $2)
   from (select is_the_row from rollup_progress

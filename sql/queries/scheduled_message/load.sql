@@ -1,4 +1,5 @@
--- The scheduled messages $1, which are locked and leave on the channel $2, and what decides about them: domain/sending.rs. In their order.
+-- The scheduled messages $1, which are locked and leave on the channel $2, and what decides about
+-- them: domain/sending.rs. In their order.
 select message.id, message.project_id, message.number_id, message.pool_id, message.contact, message.body, message.media_urls,
        message.on_active_session as "on_active_session: _", message.turn_id, message.created_at,
        extract(epoch from now() - message.due_at)::double precision as "late_seconds!",

@@ -1,4 +1,5 @@
--- The comments on tables of the schema and on their columns, each with what it is on, as `comment on` names it.
+-- The comments on tables of the schema and on their columns, each with what it is on, as
+-- `comment on` names it.
 select case objsubid when 0 then 'table ' || relname else 'column ' || relname || '.' || attname end as "on!", description as "text!"
   from pg_description
   join pg_class on pg_class.oid = objoid and relnamespace = 'textback'::regnamespace and relkind = 'r'

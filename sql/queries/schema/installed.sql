@@ -1,5 +1,5 @@
--- The functions, triggers and views of the schema, as `comment on` names them: the comment that migrate left, and a hash of
--- the definition that the catalogue has now.
+-- The functions, triggers and views of the schema, as `comment on` names them: the comment that
+-- migrate left, and a hash of the definition that the catalogue has now.
 select 'function ' || proname as "name!", obj_description(oid, 'pg_proc') as mark, md5(pg_get_functiondef(oid)) as "definition!"
   from pg_proc
  where pronamespace = 'textback'::regnamespace and prokind = 'f'

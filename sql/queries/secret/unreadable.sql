@@ -1,5 +1,5 @@
--- The rows whose secrets none of the keys $1 encrypted: how many there are, and five of them with their keys. The row of a
--- carrier account is named by its project.
+-- The rows whose secrets none of the keys $1 encrypted: how many there are, and five of them with
+-- their keys. The row of a carrier account is named by its project.
 select kind as "kind!", id as "id!", key_id as "key_id!", count(*) over () as "all_rows!"
   from (select 'carrier account of project' as kind, project_id as id, key_id from carrier_account
         union all

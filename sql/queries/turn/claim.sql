@@ -1,11 +1,13 @@
--- Claims at most $1 due turns that no worker holds, for $10 seconds under the token $11, with everything that the agent
--- needs. Agents: none of $2, of those in $3 at most as many as $4 says, $5 of each other agent. Projects: none of $6, of
--- those in $7 at most as many as $8 says, $9 of each other project. If $12 is not null, only turns of these sessions.
+-- Claims at most $1 due turns that no worker holds, for $10 seconds under the token $11, with
+-- everything that the agent needs. Agents: none of $2, of those in $3 at most as many as $4 says,
+-- $5 of each other agent. Projects: none of $6, of those in $7 at most as many as $8 says, $9 of
+-- each other project. If $12 is not null, only turns of these sessions.
 --
--- The attempt is counted here, before the agent runs, so that a text which kills its worker is counted too. What the
--- turn answers is fixed by its first claim: an agent that is asked again is asked the same, or an answer that it
--- remembers would pass for one to texts it never saw. A message that is not in this statement's snapshot has a higher
--- seq than those that are (seq is drawn under the contact's lock): the settling turn finds it.
+-- The attempt is counted here, before the agent runs, so that a text which kills its worker is
+-- counted too. What the turn answers is fixed by its first claim: an agent that is asked again is
+-- asked the same, or an answer that it remembers would pass for one to texts it never saw. A
+-- message that is not in this statement's snapshot has a higher seq than those that are (seq is
+-- drawn under the contact's lock): the settling turn finds it.
 with waiting_turn as (
     select turn.ctid as row_ctid, turn.agent_id, turn.project_id, turn.due_at from turn
      where turn.due_at <= now() and (turn.leased_until is null or turn.leased_until < now())
@@ -30,8 +32,9 @@ with waiting_turn as (
                select max(seq) from message
                 where message.session_id = turn.session_id and direction = 'inbound' and skip_reason is null), 0)
       from due
-     -- By its place, since it is locked: a plan that was made while few turns waited would read all of them for each. One that
-     -- was put off or given back at this very moment has moved; it stays due, and the next claim has it.
+     -- By its place, since it is locked: a plan that was made while few turns waited would read all
+     -- of them for each. One that was put off or given back at this very moment has moved; it stays
+     -- due, and the next claim has it.
      where turn.ctid = due.row_ctid
     returning turn.id, turn.session_id, turn.lease_token, turn.attempts, turn.failures, turn.due_at, turn.seen_seq, turn.created_at
 )

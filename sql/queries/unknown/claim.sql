@@ -1,5 +1,6 @@
--- Claims at most $1 unknown deliveries that are due to be looked for, for $6 seconds under the token $7. Projects: none
--- of $2, of those in $3 at most as many as $4 says, $5 of each other project. If $8 is not null, only these deliveries.
+-- Claims at most $1 unknown deliveries that are due to be looked for, for $6 seconds under the
+-- token $7. Projects: none of $2, of those in $3 at most as many as $4 says, $5 of each other
+-- project. If $8 is not null, only these deliveries.
 with waiting as (
     select id, project_id, due_at from delivery
      where due_at <= now() and status = 'unknown' and (leased_until is null or leased_until < now())

@@ -1,4 +1,5 @@
-//! Reads the answer of a service. What is not understood is a failure that says so, and never silence.
+//! Reads the answer of a service. What is not understood is a failure that says so, and never
+//! silence.
 
 use std::fmt;
 
@@ -20,7 +21,8 @@ const SHOWN_BYTES: usize = 40;
 const EXPECTED: &str = "{\"utterance\": text} or {\"messages\": [texts]}, with state and hangup if needed; null for either or for \
      all, or status 204, says nothing, and {\"hangup\": true} ends the session without a text";
 
-/// Reads an answer whose Content-Type names a charset, or none. The error has no value of the answer, because it is logged.
+/// Reads an answer whose Content-Type names a charset, or none. The error has no value of the
+/// answer, because it is logged.
 pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversation) -> Result<Answer, String> {
     let text = decoded(bytes, charset);
     if is_blank(&text) {
@@ -66,8 +68,8 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
     })
 }
 
-/// The text of an answer. JSON is UTF-8; a byte order mark or a charset may say something else. Bytes that are not of the
-/// charset become U+FFFD.
+/// The text of an answer. JSON is UTF-8; a byte order mark or a charset may say something else.
+/// Bytes that are not of the charset become U+FFFD.
 fn decoded<'a>(bytes: &'a [u8], charset: Option<&str>) -> std::borrow::Cow<'a, str> {
     let charset = charset.and_then(|label| encoding_rs::Encoding::for_label(label.as_bytes()));
     charset.unwrap_or(encoding_rs::UTF_8).decode(bytes).0
@@ -90,8 +92,8 @@ fn not_an_object(json: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// What is said of an answer without a text: the names of its keys and none of their values. A service may use a contact's
-/// number as a key.
+/// What is said of an answer without a text: the names of its keys and none of their values. A
+/// service may use a contact's number as a key.
 fn without_text(others: &[String]) -> String {
     let name = |key: &String| format!("`{}`", bounds::text(&agent_error::shown(key), SHOWN_BYTES).escape_debug());
     let shown: Vec<String> = others.iter().take(SHOWN_KEYS).map(name).collect();
@@ -108,7 +110,8 @@ fn without_text(others: &[String]) -> String {
     }
 }
 
-/// The fields of an answer as they came. A key that is not known is only named, so that services can grow.
+/// The fields of an answer as they came. A key that is not known is only named, so that services
+/// can grow.
 #[derive(Default)]
 struct Fields {
     utterance: Option<Value>,

@@ -1,7 +1,8 @@
-//! The `http` kind of agents: a signed POST asks the customer's service for the answer. Redirects are never followed.
+//! The `http` kind of agents: a signed POST asks the customer's service for the answer. Redirects
+//! are never followed.
 //!
-//! The request is `{turn_id, attempt, conv, messages, history}`. A retry has the same `turn_id` and the same messages, so
-//! a service can store its answer and return it again.
+//! The request is `{turn_id, attempt, conv, messages, history}`. A retry has the same `turn_id` and
+//! the same messages, so a service can store its answer and return it again.
 
 mod answer;
 
@@ -19,7 +20,8 @@ pub use crate::outbound_http::networks::{Network, Networks};
 use crate::outbound_http::networks::{Resolver, Transport};
 use crate::outbound_http::standard_webhooks;
 
-/// The largest answer in bytes: a state of 256 kB, and more text than a turn may send, which is cut.
+/// The largest answer in bytes: a state of 256 kB, and more text than a turn may send, which is
+/// cut.
 const MOST_BYTES: usize = 1024 * 1024;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,8 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls services in the allowed networks. Cheap to clone; all clones share their connections.
 #[derive(Clone)]
 pub struct Caller {
-    /// Clients for https and for http. A DNS resolver does not see the scheme, and http may reach only allowed
-    /// networks.
+    /// Clients for https and for http. A DNS resolver does not see the scheme, and http may reach
+    /// only allowed networks.
     tls: reqwest::Client,
     plain: reqwest::Client,
     networks: Networks,
@@ -59,8 +61,8 @@ impl Caller {
             .build()
     }
 
-    /// Checks the URL of a service before it is saved. A host name is looked up if it is to be called by http. Then it
-    /// must resolve into an allowed network now, and again at each call.
+    /// Checks the URL of a service before it is saved. A host name is looked up if it is to be
+    /// called by http. Then it must resolve into an allowed network now, and again at each call.
     pub async fn check_url(&self, text: &str) -> Result<(), String> {
         let url = self.parse_url(text)?;
         if let (Transport::Plain, Some(url::Host::Domain(name))) = (transport(&url), url.host()) {
@@ -115,7 +117,8 @@ fn charset(headers: &HeaderMap) -> Option<&str> {
     named.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value.trim().trim_matches('"'))
 }
 
-/// What is said of an answer that can't be read because it is compressed, although the request asks for no compression.
+/// What is said of an answer that can't be read because it is compressed, although the request asks
+/// for no compression.
 fn coding(headers: &HeaderMap) -> Option<String> {
     let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim();
     let shown = bounds::text(coding, 40);
@@ -124,8 +127,8 @@ fn coding(headers: &HeaderMap) -> Option<String> {
     })
 }
 
-/// Whether a name server could know a name (RFC 1035, 2.3.4). Underscores are not in host names, and name servers know
-/// some all the same.
+/// Whether a name server could know a name (RFC 1035, 2.3.4). Underscores are not in host names,
+/// and name servers know some all the same.
 fn is_host_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_label = |label: &str| {

@@ -1,4 +1,5 @@
-//! What the functions of `conv` accept, each rule once: for a run, and for a check of what a script spells out.
+//! What the functions of `conv` accept, each rule once: for a run, and for a check of what a script
+//! spells out.
 
 use crate::agents::template;
 use crate::domain::bounds;

@@ -1,5 +1,5 @@
-//! Which errors of a run come whatever the person writes: an attribute that no value of the script can have, and a change
-//! of a value of the top level. What a value decides is at most likely.
+//! Which errors of a run come whatever the person writes: an attribute that no value of the script
+//! can have, and a change of a value of the top level. What a value decides is at most likely.
 
 use std::collections::HashSet;
 
@@ -29,13 +29,15 @@ pub(super) enum Cause {
     Limit,
 }
 
-/// The attributes that some value of a script may have, and the places that change a value of the top level.
+/// The attributes that some value of a script may have, and the places that change a value of the
+/// top level.
 pub(super) struct Names {
     known: HashSet<String>,
-    /// Whether a value may have any attribute: a struct by `**`, or `conv.state` under another name. Also whether the
-    /// name of an attribute may be made of a text, by `getattr`.
+    /// Whether a value may have any attribute: a struct by `**`, or `conv.state` under another
+    /// name. Also whether the name of an attribute may be made of a text, by `getattr`.
     has_any: bool,
-    /// The calls and assignments that change a value of the top level. It is frozen whenever a function runs.
+    /// The calls and assignments that change a value of the top level. It is frozen whenever a
+    /// function runs.
     changes: HashSet<ResolvedSpan>,
 }
 
@@ -114,7 +116,8 @@ impl Names {
                 }
             }
             ExprP::Identifier(name) => self.has_any |= name.node.ident == "getattr",
-            // What is read of the state is a key or a method, and the state itself has no other name by that.
+            // What is read of the state is a key or a method, and the state itself has no other
+            // name by that.
             ExprP::Dot(of, name) => match &of.node {
                 ExprP::Dot(of, state) if state.node == "state" => return self.expr(of, top, changes),
                 _ => self.has_any |= name.node == "state",
@@ -125,7 +128,8 @@ impl Names {
     }
 }
 
-/// The methods that change a list, a dict or a set. They fail on a frozen one before they read their arguments' values.
+/// The methods that change a list, a dict or a set. They fail on a frozen one before they read
+/// their arguments' values.
 const CHANGING: [&str; 12] = [
     "add",
     "append",
@@ -196,8 +200,8 @@ fn value_error(error: &starlark::Error) -> Option<&ValueError> {
     }
 }
 
-/// The errors about values. None stands for what is not there yet, such as a key of the state, so another run may have a
-/// value in its place.
+/// The errors about values. None stands for what is not there yet, such as a key of the state, so
+/// another run may have a value in its place.
 fn of_value(error: &ValueError, at: Option<ResolvedSpan>, names: &Names) -> Cause {
     let unless_none = |types: &[&String], otherwise| match types.iter().any(|of| of.as_str() == "NoneType") {
         true => Cause::Varies,
@@ -236,7 +240,8 @@ fn of_parameter(message: &str) -> Cause {
     }
 }
 
-/// Whether an error is one of the interpreter's limits. A script that fails in the same words loses only its warning.
+/// Whether an error is one of the interpreter's limits. A script that fails in the same words loses
+/// only its warning.
 fn is_limit(message: &str) -> bool {
     ["Evaluation cancelled", "Execution duration limit of ", "Heap memory limit of "]
         .iter()

@@ -1,4 +1,5 @@
-//! A runner as seen by the process that starts it: starts it, sends requests within limits, and says why a request got no answer.
+//! A runner as seen by the process that starts it: starts it, sends requests within limits, and
+//! says why a request got no answer.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -22,11 +23,13 @@ use crate::agents::{AgentError, Answer};
 
 /// How many scripts a runner keeps compiled.
 const MOST_SCRIPTS: usize = 200;
-/// The niceness (see nice(1)) of slow runs while others run: they get a tenth of the CPU when other processes want it.
-/// With a smaller share they would reach the wall-clock limit on a busy machine and never finish.
+/// The niceness (see nice(1)) of slow runs while others run: they get a tenth of the CPU when other
+/// processes want it. With a smaller share they would reach the wall-clock limit on a busy machine
+/// and never finish.
 #[cfg(target_os = "linux")]
 const LOW_PRIORITY: i32 = 10;
-/// CPU time that a runner has beyond the limit of a run, because the interpreter should end the run itself.
+/// CPU time that a runner has beyond the limit of a run, because the interpreter should end the run
+/// itself.
 const GRACE: Duration = Duration::from_millis(500);
 /// The wall-clock limit of a run, whatever CPU time it got. Then its runner is ended too.
 const MOST_WALL: Duration = Duration::from_secs(20);
@@ -45,13 +48,14 @@ pub(super) struct Bound {
 
 const RUN: Bound = Bound { what: "the script", most: MOST_TIME, wall: MOST_WALL };
 pub(super) const READ: Bound = Bound { what: "the script's top level", most: MOST_TIME_OF_TOP_LEVEL, wall: MOST_WALL };
-/// Filling in a template. Its language has operators that no count of steps bounds, such as `[1] * 10000000`.
+/// Filling in a template. Its language has operators that no count of steps bounds, such as
+/// `[1] * 10000000`.
 pub(super) const FILL: Bound = Bound { what: "the template", most: Duration::from_millis(500), wall: MOST_WALL };
 const START: Bound = Bound { what: "its start", most: Duration::MAX, wall: MOST_START };
 
 impl Bound {
-    /// What a late runner means for its script. The script is to blame only for the CPU time that it used, not for the
-    /// time that it waited for a CPU.
+    /// What a late runner means for its script. The script is to blame only for the CPU time that
+    /// it used, not for the time that it waited for a CPU.
     fn late(&self, used: Duration) -> AgentError {
         if used * 10 >= self.most.saturating_mul(9) {
             return AgentError::OverLimit(over_time(self.what, self.most));
@@ -129,7 +133,9 @@ impl Runner {
         };
         if let Some(why) = no_sandbox {
             static TOLD: Once = Once::new();
-            TOLD.call_once(|| tracing::warn!(why, "script runners have no sandbox on this system"));
+            TOLD.call_once(|| {
+                tracing::warn!(why, "script runners were started without a sandbox, because this system has none")
+            });
         }
         let clock = child.id().and_then(clock_of);
         let (scripts, allowed, is_over) = (HashSet::new(), Arc::default(), false);
@@ -151,7 +157,8 @@ impl Runner {
         let over_limit = |what: &str| Stop::One(AgentError::OverLimit(what.to_owned()));
         match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
             (Some(OVER_MEMORY), _) => over_limit("the script ended its runner: it used too much memory"),
-            // A stack overflow ends a process through its guard, or by a signal where the guard fails.
+            // A stack overflow ends a process through its guard, or by a signal where the guard
+            // fails.
             (Some(OVER_STACK), _) | (_, Some(nix::libc::SIGSEGV | nix::libc::SIGBUS | nix::libc::SIGILL)) => {
                 over_limit("the script ended its runner: its values are nested too deep")
             }
@@ -161,8 +168,8 @@ impl Runner {
         }
     }
 
-    /// Compiles a script unless the runner knows it, and records its functions and the time it took. Returns why the
-    /// script can't be compiled.
+    /// Compiles a script unless the runner knows it, and records its functions and the time it
+    /// took. Returns why the script can't be compiled.
     pub(super) async fn read_once(&mut self, source: &Source, ran: &mut Ran) -> Result<Option<AgentError>, Broken> {
         if self.scripts.contains(&source.key) {
             return Ok(None);
@@ -188,8 +195,8 @@ impl Runner {
         })
     }
 
-    /// Writes all requests and reads answers at the same time. Otherwise both sides could wait forever for the other to
-    /// empty its pipe.
+    /// Writes all requests and reads answers at the same time. Otherwise both sides could wait
+    /// forever for the other to empty its pipe.
     pub(super) async fn run_all(
         &mut self,
         key: &str,
@@ -251,16 +258,17 @@ struct Order {
     started: oneshot::Sender<std::io::Result<Child>>,
 }
 
-/// Starts a process with pipes for its input and output, an empty environment, and a process group of its own.
+/// Starts a process with pipes for its input and output, an empty environment, and a process group
+/// of its own.
 ///
-/// A thread that lives as long as this process starts it, because the kernel ends a runner when the thread that started
-/// it ends.
+/// A thread that lives as long as this process starts it, because the kernel ends a runner when the
+/// thread that started it ends.
 async fn spawn(mut command: Command) -> std::io::Result<Child> {
     static ORDERS: OnceLock<mpsc::Sender<Order>> = OnceLock::new();
     command
         .env_clear()
-        // Large blocks go back to the system as soon as they are free, so that resident memory stays near the memory in
-        // use.
+        // Large blocks go back to the system as soon as they are free, so that resident memory
+        // stays near the memory in use.
         .env("_RJEM_MALLOC_CONF", "narenas:1,oversize_threshold:1048576")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -274,7 +282,8 @@ async fn spawn(mut command: Command) -> std::io::Result<Child> {
         let _ = std::thread::Builder::new().name("runners".to_owned()).spawn(move || {
             for Order { mut command, runtime, started } in ordered {
                 let _entered = runtime.enter();
-                // A runtime that is shutting down panics here. The thread must go on for other callers.
+                // A runtime that is shutting down panics here. The thread must go on for other
+                // callers.
                 let spawning = std::panic::AssertUnwindSafe(|| command.spawn());
                 let spawned = std::panic::catch_unwind(spawning);
                 let _ = started.send(spawned.unwrap_or_else(|_| Err(std::io::Error::other("the process is stopping"))));
@@ -294,7 +303,8 @@ fn used_since(meter: Option<Meter>, began: Instant) -> Duration {
     meter.map_or_else(|| began.elapsed(), |meter| meter.used().unwrap_or_default())
 }
 
-/// The next answer, if it comes within its limit and the grace, and whether it is the runner's last.
+/// The next answer, if it comes within its limit and the grace, and whether it is the runner's
+/// last.
 async fn answer_of(
     from: &mut BufReader<ChildStdout>,
     meter: Option<Meter>,
@@ -363,8 +373,8 @@ mod tests {
                 assert_eq!(matches!(late, AgentError::Interrupted(_)), !is_its_own, "{part} of the bound: {late:?}");
             }
         }
-        // On a busy machine a slow run gets a tenth of a CPU or less. It must be able to finish, and must end at some
-        // time.
+        // On a busy machine a slow run gets a tenth of a CPU or less. It must be able to finish,
+        // and must end at some time.
         assert!(RUN.wall >= RUN.most * 5 && RUN.wall <= Duration::from_secs(60));
     }
 }

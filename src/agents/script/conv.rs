@@ -1,4 +1,5 @@
-//! Defines the `conv` object that scripts use to read the conversation, to set its state and to answer.
+//! Defines the `conv` object that scripts use to read the conversation, to set its state and to
+//! answer.
 
 #![expect(
     unsafe_code,
@@ -144,8 +145,8 @@ type Read = for<'v> fn(&Conv<'v>, Heap<'v>) -> Value<'v>;
 /// An attribute of `conv`: its name, its type, and how it is read.
 type Attribute = (&'static str, fn() -> Ty, Read);
 
-/// The attributes of `conv` with their types; the methods are below. The check of scripts knows both from here. The
-/// items of a list may be changed, so lists are of any type.
+/// The attributes of `conv` with their types; the methods are below. The check of scripts knows
+/// both from here. The items of a list may be changed, so lists are of any type.
 const ATTRIBUTES: [Attribute; 11] = [
     ("id", Ty::string, |conv, heap| heap.alloc(conv.id.as_str())),
     ("channel_type", Ty::string, |conv, heap| heap.alloc(conv.channel_type.as_str())),
@@ -227,7 +228,8 @@ fn conv_methods(builder: &mut MethodsBuilder) {
         Ok(NoneType)
     }
 
-    /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the session's) or of a pool's.
+    /// Sends a text outside the answer after the turn, from one of the project's numbers (None: the
+    /// session's) or of a pool's.
     fn send_sms(this: Value, to: &str, from_number: NoneOr<&str>, content: &str) -> starlark::Result<NoneType> {
         if let Some(what) = accepted::bad_content(content) {
             return Err(refused(what));

@@ -1,8 +1,9 @@
-//! Finds uses of `conv` in a script that would fail whenever they run: attributes that it does not have, and calls that
-//! do not fit its methods.
+//! Finds uses of `conv` in a script that would fail whenever they run: attributes that it does not
+//! have, and calls that do not fit its methods.
 //!
-//! Only what is certain is told. `conv` is followed from the functions that textback calls into functions of the script
-//! that get nothing else in its place. A name that is bound again, and an attribute that `hasattr` asks for, are left.
+//! Only what is certain is told. `conv` is followed from the functions that textback calls into
+//! functions of the script that get nothing else in its place. A name that is bound again, and an
+//! attribute that `hasattr` asks for, are left.
 
 use std::collections::{HashMap, HashSet};
 
@@ -47,7 +48,8 @@ struct Search<'a, 'm> {
     names: &'m ModuleNames<'a>,
     members: &'m Members,
     faults: Vec<(Span, String)>,
-    /// How often conv was seen to be passed to a function, by the function's name and the parameter's.
+    /// How often conv was seen to be passed to a function, by the function's name and the
+    /// parameter's.
     passed: HashMap<(&'a str, &'a str), usize>,
 }
 

@@ -1,5 +1,6 @@
-//! Finds the parts of a script that never run: behind a condition that the script itself decides, such as `if DEBUG:`
-//! with `DEBUG = False` at the top level, and behind a `return` of the same block.
+//! Finds the parts of a script that never run: behind a condition that the script itself decides,
+//! such as `if DEBUG:` with `DEBUG = False` at the top level, and behind a `return` of the same
+//! block.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
-//! Refuses scripts whose expressions are nested so deep that the interpreter would run out of stack.
+//! Refuses scripts whose expressions are nested so deep that the interpreter would run out of
+//! stack.
 //!
-//! The interpreter recurses into every operator, call and bracket. In debug builds a level takes over 5 kB of stack, and
-//! a stack overflow ends the process.
+//! The interpreter recurses into every operator, call and bracket. In debug builds a level takes
+//! over 5 kB of stack, and a stack overflow ends the process.
 
 /// The most operators, names and brackets that one expression may chain or nest.
 const MOST_LINKS: usize = 1_000;
@@ -15,9 +16,11 @@ const MOST_INDENT: usize = 200;
 struct Level {
     /// Operators, names and brackets since the last comma between siblings.
     links: usize,
-    /// Lambdas whose parameter lists are open. The commas of a parameter list come before the lambda's body.
+    /// Lambdas whose parameter lists are open. The commas of a parameter list come before the
+    /// lambda's body.
     lambdas: usize,
-    /// Whether a comprehension has begun. Each `for` is nested in the one before, and its targets contain commas.
+    /// Whether a comprehension has begun. Each `for` is nested in the one before, and its targets
+    /// contain commas.
     is_comprehension: bool,
 }
 

@@ -1,9 +1,10 @@
-//! Runs a script with sample texts before it is saved, and finds what fails whatever a text is. The runs send nothing
-//! and keep nothing.
+//! Runs a script with sample texts before it is saved, and finds what fails whatever a text is. The
+//! runs send nothing and keep nothing.
 //!
-//! A script may fail for a sample and work for real texts. So an error refuses a script only if it does not depend on a
-//! value (see [`super::certain`]), and if no sample passed the statement that fails. What is only likely to fail is a
-//! warning. The samples contain the script's own strings, so that a run comes into most of its branches.
+//! A script may fail for a sample and work for real texts. So an error refuses a script only if it
+//! does not depend on a value (see [`super::certain`]), and if no sample passed the statement that
+//! fails. What is only likely to fail is a warning. The samples contain the script's own strings,
+//! so that a run comes into most of its branches.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,5 +1,6 @@
-//! What a script's functions get as arguments, as far as that is evident: `conv` and the text of who writes, also where a
-//! function passes them on to a function of the script that gets nothing else in their place.
+//! What a script's functions get as arguments, as far as that is evident: `conv` and the text of
+//! who writes, also where a function passes them on to a function of the script that gets nothing
+//! else in their place.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +19,8 @@ pub(super) enum Known {
     Text,
 }
 
-/// The parameters of which it is known what they get, by the names of the function and of the parameter.
+/// The parameters of which it is known what they get, by the names of the function and of the
+/// parameter.
 pub(super) struct Evident<'a> {
     known: HashMap<(&'a str, &'a str), Known>,
 }
@@ -53,7 +55,8 @@ impl<'a> Evident<'a> {
         self.known.get(&(function, parameter)).copied()
     }
 
-    /// Notes what functions get from functions of which that is known. Returns whether there was more to note.
+    /// Notes what functions get from functions of which that is known. Returns whether there was
+    /// more to note.
     fn pass_on(&mut self, names: &ModuleNames<'a>, calls: &Calls<'a>) -> bool {
         let mut found = Vec::new();
         for (name, calls_of) in &calls.of {
@@ -110,7 +113,8 @@ fn argument<'a>(args: &'a [AstArgument], parameter: &str, position: Option<usize
     named.or_else(by_position)
 }
 
-/// The calls of a script by the name of what they call, and what each function of the top level binds beside its parameters.
+/// The calls of a script by the name of what they call, and what each function of the top level
+/// binds beside its parameters.
 #[derive(Default)]
 struct Calls<'a> {
     of: HashMap<&'a str, Vec<Call<'a>>>,

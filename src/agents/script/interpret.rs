@@ -1,7 +1,8 @@
-//! Compiles and runs scripts in this process, within the interpreter's own limits on steps, calls and memory.
+//! Compiles and runs scripts in this process, within the interpreter's own limits on steps, calls
+//! and memory.
 //!
-//! A script can still exhaust the stack or the memory of its process. So agents run in [`super::runner`], and only tools
-//! call this module directly.
+//! A script can still exhaust the stack or the memory of its process. So agents run in
+//! [`super::runner`], and only tools call this module directly.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,15 +42,17 @@ pub(super) struct Limits {
 
 pub(super) const OF_A_RUN: Limits = Limits { time: MOST_TIME, ticks: MOST_TICKS, notes_lines: false };
 pub(super) const OF_TOP_LEVEL: Limits = Limits { time: MOST_TIME_OF_TOP_LEVEL, ticks: MOST_TICKS, notes_lines: false };
-/// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner beside other
-/// scripts.
+/// How many bytes a compiled script may keep, where allocations are counted. It stays in its runner
+/// beside other scripts.
 const MOST_KEPT: isize = 16 << 20;
 /// The CPU time that one run may use.
 pub(super) const MOST_TIME: Duration = Duration::from_secs(3);
-/// The CPU time that a script's top level may use. It runs again in each new runner, before any answer.
+/// The CPU time that a script's top level may use. It runs again in each new runner, before any
+/// answer.
 pub(super) const MOST_TIME_OF_TOP_LEVEL: Duration = Duration::from_millis(500);
-/// The stack of the thread that runs scripts. Compiling recurses into expressions (`depth` limits how deep); comparing
-/// and printing recurse into values. The system allocates a page only when it is used.
+/// The stack of the thread that runs scripts. Compiling recurses into expressions (`depth` limits
+/// how deep); comparing and printing recurse into values. The system allocates a page only when it
+/// is used.
 const STACK: usize = 64 << 20;
 
 /// A compiled script.
@@ -68,13 +71,14 @@ impl Script {
         on_own_thread(move || Self::compile_here(&source))
     }
 
-    /// Compiles a script and runs its top level on the current thread, which must be one of [`on_own_thread`] for its
-    /// stack. The error names line and column.
+    /// Compiles a script and runs its top level on the current thread, which must be one of
+    /// [`on_own_thread`] for its stack. The error names line and column.
     pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
         Self::compile_within(source, &OF_TOP_LEVEL)
     }
 
-    /// The same within other limits. Only a script that was compiled so notes the lines that it runs.
+    /// The same within other limits. Only a script that was compiled so notes the lines that it
+    /// runs.
     pub(super) fn compile_within(source: &str, limits: &Limits) -> Result<Self, AgentError> {
         let before = memory::live();
         let script = compile_here(source, limits)?;
@@ -89,8 +93,9 @@ impl Script {
         Ok(script)
     }
 
-    /// Runs `reply` with the texts, or without texts the start function, on the current thread, which must be one of
-    /// [`on_own_thread`] for its stack. A function that the script does not define changes nothing.
+    /// Runs `reply` with the texts, or without texts the start function, on the current thread,
+    /// which must be one of [`on_own_thread`] for its stack. A function that the script does not
+    /// define changes nothing.
     pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
         let function = if texts.is_some() { self.functions.reply } else { self.functions.start };
         let Some(function) = function else { return Ok(Answer::silent(conversation)) };
@@ -117,8 +122,8 @@ impl Script {
         })
     }
 
-    /// Calls a function of the script on the current thread, and reads what it returned, or why it failed, with conv and
-    /// conv.state.
+    /// Calls a function of the script on the current thread, and reads what it returned, or why it
+    /// failed, with conv and conv.state.
     pub(super) fn evaluate<T>(
         &self,
         function: &str,
@@ -209,8 +214,8 @@ pub(super) fn on_own_thread<T: Send + 'static>(
         .unwrap_or_else(|_| Err(panicked()))
 }
 
-/// The error of a script whose interpreter panicked. The interpreter's arena panics when an allocation is refused, and
-/// collections panic when they would get too many elements.
+/// The error of a script whose interpreter panicked. The interpreter's arena panics when an
+/// allocation is refused, and collections panic when they would get too many elements.
 pub(super) fn panicked() -> AgentError {
     if memory::was_refused() {
         return AgentError::OverLimit("the script used too much memory".to_owned());
@@ -221,7 +226,8 @@ pub(super) fn panicked() -> AgentError {
     )
 }
 
-/// The dialect of Starlark: with f-strings, lambdas and type annotations (which are ignored), without `load`.
+/// The dialect of Starlark: with f-strings, lambdas and type annotations (which are ignored),
+/// without `load`.
 pub(super) fn dialect() -> Dialect {
     Dialect {
         enable_load: false,
@@ -261,8 +267,8 @@ pub(super) fn over_time(what: &str, most: Duration) -> String {
     format!("{what} took over {} seconds of a processor", most.as_secs_f64())
 }
 
-/// An evaluator that ends a run after its CPU time. The wall-clock time depends on how busy the machine is, and the
-/// caller limits it.
+/// An evaluator that ends a run after its CPU time. The wall-clock time depends on how busy the
+/// machine is, and the caller limits it.
 fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, limits: &Limits) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
     IS_OVER_TIME.set(false);
@@ -323,13 +329,14 @@ fn read_state(state: Value) -> Result<Map<String, Json>, AgentError> {
     Ok(state)
 }
 
-/// The error of a run, in our own words if one of our limits ended it. The error's text is never the only evidence,
-/// because scripts and contacts choose the text of most errors.
+/// The error of a run, in our own words if one of our limits ended it. The error's text is never
+/// the only evidence, because scripts and contacts choose the text of most errors.
 fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, limits: &Limits) -> AgentError {
     if IS_OVER_TIME.take() {
         return AgentError::OverLimit(over_time(function, limits.time));
     }
-    // The interpreter reports these two limits only in the text of a general error, so its counters are checked too.
+    // The interpreter reports these two limits only in the text of a general error, so its counters
+    // are checked too.
     let is_told = |words: String| {
         matches!(error.kind(), ErrorKind::Other(_)) && {
             let told = error.without_diagnostic().to_string();

@@ -1,8 +1,9 @@
-//! Limits what a script runner allocates: an allocator that counts and refuses, and the exit codes that say why a
-//! runner ended.
+//! Limits what a script runner allocates: an allocator that counts and refuses, and the exit codes
+//! that say why a runner ended.
 //!
-//! The interpreter checks its heap only now and then, and one `l + l` or `x * x` allocates far more in a single step.
-//! So every allocation is checked. In processes that are no runners this costs one read of a flag.
+//! The interpreter checks its heap only now and then, and one `l + l` or `x * x` allocates far more
+//! in a single step. So every allocation is checked. In processes that are no runners this costs
+//! one read of a flag.
 
 #![expect(
     unsafe_code,
@@ -22,16 +23,16 @@ pub(super) const OVER_STACK: i32 = 82;
 /// The runner could not work, and no script is to blame.
 pub(super) const NOT_ABLE: i32 = 83;
 
-/// What one run may allocate beyond what its runner kept before. The interpreter ends a run at 64 MiB of values. Its
-/// arena doubles as it grows, so 64 MiB of values may need half as much again.
+/// What one run may allocate beyond what its runner kept before. The interpreter ends a run at 64
+/// MiB of values. Its arena doubles as it grows, so 64 MiB of values may need half as much again.
 const MOST_OF_A_RUN: isize = 96 << 20;
-/// From this size on, an allocation may be refused without ending the process: the interpreter's arena then asks for
-/// half as much.
+/// From this size on, an allocation may be refused without ending the process: the interpreter's
+/// arena then asks for half as much.
 const LARGE: usize = 1 << 20;
 
 static COUNTING: AtomicBool = AtomicBool::new(false);
-/// Bytes in use since counting began. Only one thread allocates, the one that runs scripts, so plain loads and stores
-/// suffice.
+/// Bytes in use since counting began. Only one thread allocates, the one that runs scripts, so
+/// plain loads and stores suffice.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static LIMIT: AtomicIsize = AtomicIsize::new(isize::MAX);
 /// Whether this run was refused an allocation because of its limit.
@@ -43,8 +44,8 @@ static EXHAUSTED: AtomicBool = AtomicBool::new(false);
 pub struct Bounded<A>(pub A);
 
 impl<A> Bounded<A> {
-    /// Whether `bytes` more may be allocated. A small allocation over the limit ends the process, because the
-    /// interpreter can't go on without it.
+    /// Whether `bytes` more may be allocated. A small allocation over the limit ends the process,
+    /// because the interpreter can't go on without it.
     fn allows(bytes: usize) -> bool {
         let more = isize::try_from(bytes).unwrap_or(isize::MAX);
         if LIVE.load(Relaxed).saturating_add(more) <= LIMIT.load(Relaxed) {
@@ -72,7 +73,8 @@ impl<A> Bounded<A> {
     }
 }
 
-// SAFETY: each call forwards its arguments to the allocator below, or returns null, which the trait allows.
+// SAFETY: each call forwards its arguments to the allocator below, or returns null, which the trait
+// allows.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Bounded<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !COUNTING.load(Relaxed) {

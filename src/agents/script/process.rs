@@ -1,4 +1,5 @@
-//! The main loop of a runner: answers requests until standard input ends, within limits that no script can escape.
+//! The main loop of a runner: answers requests until standard input ends, within limits that no
+//! script can escape.
 
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
@@ -22,12 +23,13 @@ pub const COMMAND: &str = "run-scripts";
 const MOST_ADDRESSES: u64 = 1 << 30;
 /// How long an answer may wait for the answers of other runs.
 const TOGETHER: Duration = Duration::from_millis(2);
-/// How many runs a runner serves before a new runner replaces it, so that the interpreter's leaks do not add up.
+/// How many runs a runner serves before a new runner replaces it, so that the interpreter's leaks
+/// do not add up.
 const MOST_RUNS: usize = 20_000;
 /// The memory that a runner may keep between runs, mostly its scripts.
 const MOST_KEPT: isize = 32 << 20;
-/// The private resident memory that an idle runner may have: the memory that it keeps, plus touched pages of its stack
-/// and heap that were not given back.
+/// The private resident memory that an idle runner may have: the memory that it keeps, plus touched
+/// pages of its stack and heap that were not given back.
 const MOST_RESIDENT: u64 = 48 << 20;
 
 /// Answers requests until standard input ends, as a runner of the process with the id `parent`.
@@ -67,8 +69,8 @@ fn serve_here() -> std::io::Result<()> {
     written.clear();
     let mut runs = 0;
     loop {
-        // A limit for reading the request and for the answers of earlier runs. The request's own limit is set when it
-        // has arrived.
+        // A limit for reading the request and for the answers of earlier runs. The request's own
+        // limit is set when it has arrived.
         memory::begin_run();
         if requests.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
@@ -100,9 +102,9 @@ fn serve_here() -> std::io::Result<()> {
     }
 }
 
-/// Makes the kernel end this process when a request uses far more CPU time than a run may, even if the parent is gone.
-/// The hard limit stays, since only a privileged process may raise it again. Returns whether it leaves time for another
-/// request.
+/// Makes the kernel end this process when a request uses far more CPU time than a run may, even if
+/// the parent is gone. The hard limit stays, since only a privileged process may raise it again.
+/// Returns whether it leaves time for another request.
 fn bound_cpu_time() -> nix::Result<bool> {
     let used = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from)?;
     let bound = (used + MOST_TIME * 2).as_secs() + 1;
@@ -111,8 +113,8 @@ fn bound_cpu_time() -> nix::Result<bool> {
     Ok(bound.saturating_add(MOST_TIME.as_secs() * 2) < hard)
 }
 
-/// Whether a runner serves no other script after this answer: it may be short of memory, or its interpreter
-/// inconsistent.
+/// Whether a runner serves no other script after this answer: it may be short of memory, or its
+/// interpreter inconsistent.
 fn ends_a_runner(answer: &Response) -> bool {
     match answer {
         Response::Failed(error @ AgentError::Failed(_)) => *error == panicked(),

@@ -1,5 +1,5 @@
-//! Defines the messages between a process and its script runners, each one line of JSON; and for that process, what it
-//! runs and what becomes of it.
+//! Defines the messages between a process and its script runners, each one line of JSON; and for
+//! that process, what it runs and what becomes of it.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::check::Fault;
 use crate::agents::{AgentError, Answer, Conversation};
 
-/// The longest answer of a runner, in bytes of JSON. A turn's texts and state are far smaller. Without a limit, a
-/// script's answer would fill the memory of the parent process.
+/// The longest answer of a runner, in bytes of JSON. A turn's texts and state are far smaller.
+/// Without a limit, a script's answer would fill the memory of the parent process.
 pub(super) const MOST_ANSWER: usize = 8 << 20;
 
 /// The functions that a script defines.
@@ -47,8 +47,8 @@ pub(super) enum RunRequest<'r> {
 
 #[derive(Serialize, Deserialize)]
 pub(super) enum Response {
-    /// The runner's first line, unless the start fails: the system's id of the thread that runs scripts, and why there
-    /// is no sandbox, if there is none.
+    /// The runner's first line, unless the start fails: the system's id of the thread that runs
+    /// scripts, and why there is no sandbox, if there is none.
     Ready {
         thread: i32,
         no_sandbox: Option<String>,

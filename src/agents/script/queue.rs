@@ -1,4 +1,5 @@
-//! Queues the runs of one script until a runner is free. Quick runs are sent to a runner in batches.
+//! Queues the runs of one script until a runner is free. Quick runs are sent to a runner in
+//! batches.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,7 +37,8 @@ struct Inner {
     /// The functions of the script, known once it was compiled.
     functions: OnceLock<DefinedFunctions>,
     state: Mutex<State>,
-    /// One script may use at most half of the quick runners, and as many slow ones, so that other scripts find runners.
+    /// One script may use at most half of the quick runners, and as many slow ones, so that other
+    /// scripts find runners.
     concurrency: [Arc<Semaphore>; 2],
 }
 
@@ -96,7 +98,8 @@ impl Queue {
     }
 }
 
-/// The error when too many slow runs of the project wait. Its messages wait too, but hold no worker slots meanwhile.
+/// The error when too many slow runs of the project wait. Its messages wait too, but hold no worker
+/// slots meanwhile.
 fn too_many_wait() -> AgentError {
     AgentError::Ours(
         "too many slow script runs of this project wait for a runner; it goes on when they are done".to_owned(),
@@ -104,8 +107,8 @@ fn too_many_wait() -> AgentError {
 }
 
 impl State {
-    /// Why no run can be answered now. An interruption becomes an error of ours, because this turn did not try
-    /// anything.
+    /// Why no run can be answered now. An interruption becomes an error of ours, because this turn
+    /// did not try anything.
     fn unreadable(&mut self) -> Option<AgentError> {
         self.unreadable.take_if(|(_, until)| until.is_some_and(|until| Instant::now() > until));
         self.unreadable.as_ref().map(|(error, _)| match error {
@@ -185,7 +188,8 @@ impl Inner {
         }
     }
 
-    /// Runs a batch and answers the runs that finished. Returns whether any run waits for a slow slot now.
+    /// Runs a batch and answers the runs that finished. Returns whether any run waits for a slow
+    /// slot now.
     async fn run_together(&self, batch: Vec<Waiting>, pace: Pace) -> bool {
         if batch.is_empty() {
             return false;
@@ -222,9 +226,9 @@ impl Inner {
         self.requeue(again, pace, fate.unreadable)
     }
 
-    /// Puts the runs to be retried before the waiting ones, and moves each run to the queue of its pace. Runs that get no
-    /// permit to wait for a slow slot fail: they were queued before they were known to be slow. Returns whether any run
-    /// waits for a slow slot.
+    /// Puts the runs to be retried before the waiting ones, and moves each run to the queue of its
+    /// pace. Runs that get no permit to wait for a slow slot fail: they were queued before they
+    /// were known to be slow. Returns whether any run waits for a slow slot.
     fn requeue(&self, mut again: VecDeque<Waiting>, pace: Pace, unreadable: Option<AgentError>) -> bool {
         let mut failed = Vec::new();
         let mut state = self.lock();

@@ -1,7 +1,9 @@
-//! Runs scripts in separate processes, so that a script that exhausts stack, memory or time affects no other script.
+//! Runs scripts in separate processes, so that a script that exhausts stack, memory or time affects
+//! no other script.
 //!
-//! A runner is another process of this program (`textback run-scripts`, see `child.rs` and `process.rs`). It serves one script's
-//! runs at a time. It ends after a failure that could affect the next run.
+//! A runner is another process of this program (`textback run-scripts`, see `child.rs` and
+//! `process.rs`). It serves one script's runs at a time. It ends after a failure that could affect
+//! the next run.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -35,7 +37,8 @@ struct Pool {
     program: PathBuf,
     count: usize,
     slots: Slots,
-    /// Idle runners, quick and slow ones apart: a process whose priority was lowered can't raise it again.
+    /// Idle runners, quick and slow ones apart: a process whose priority was lowered can't raise it
+    /// again.
     quick: Mutex<Vec<Runner>>,
     slow: Mutex<Vec<Runner>>,
 }
@@ -76,8 +79,8 @@ impl Runners {
         &self.turns.slots
     }
 
-    /// Runs a script for several conversations, one after the other in one runner. The runner compiles the script
-    /// first, unless it knows it.
+    /// Runs a script for several conversations, one after the other in one runner. The runner
+    /// compiles the script first, unless it knows it.
     pub(super) async fn run_all(&self, source: &Source, runs: &[Run], pace: Pace) -> Ran {
         let (mut ran, mut used, mut is_reading) = (Ran::default(), Duration::ZERO, false);
         let key = Some(source.key.as_str());
@@ -128,11 +131,11 @@ impl Runners {
         Ok(faults)
     }
 
-    /// Renders a template of a project. A runner does that, because a short template can use any amount of time and
-    /// memory.
+    /// Renders a template of a project. A runner does that, because a short template can use any
+    /// amount of time and memory.
     ///
-    /// Errors: `Failed` is a fault of the template or its variables, `OverLimit` means that it costs too much;
-    /// `Ours` and `Interrupted` say nothing about the template.
+    /// Errors: `Failed` is a fault of the template or its variables, `OverLimit` means that it
+    /// costs too much; `Ours` and `Interrupted` say nothing about the template.
     pub async fn fill(
         &self,
         project: Uuid,
@@ -146,8 +149,8 @@ impl Runners {
         }
     }
 
-    /// Checks a template of a project as far as that is possible without its variables. The errors are those of
-    /// [`Self::fill`].
+    /// Checks a template of a project as far as that is possible without its variables. The errors
+    /// are those of [`Self::fill`].
     pub async fn check_template(&self, project: Uuid, template: &str) -> Result<(), AgentError> {
         let request = Request::CheckTemplate { template: template.to_owned() };
         match of_template(self.request_in_time(project, &request, FILL).await)? {
@@ -216,7 +219,8 @@ impl Pool {
         Err(too_many_ended(&last))
     }
 
-    /// Uses a runner as soon as there is a slot. A runner that fails is ended, and the next request starts a new one.
+    /// Uses a runner as soon as there is a slot. A runner that fails is ended, and the next request
+    /// starts a new one.
     async fn with_runner<T>(
         &self,
         project: Uuid,
@@ -231,8 +235,8 @@ impl Pool {
             Some(runner) => runner,
             None => Runner::start(&self.program).await.map_err(Stop::All)?,
         };
-        // A single slow run keeps its priority: on a machine that is busy with other work, a low priority could get no
-        // CPU time.
+        // A single slow run keeps its priority: on a machine that is busy with other work, a low
+        // priority could get no CPU time.
         if pace == Pace::Slow && slot.is_one_of_several() {
             lower_priority(runner.thread);
             runner.is_slow = true;
@@ -258,8 +262,8 @@ impl Pool {
     }
 }
 
-/// Waits for a runner's answer. A run that takes long must get a slow slot. It then has a low priority while other slow
-/// runs go on.
+/// Waits for a runner's answer. A run that takes long must get a slow slot. It then has a low
+/// priority while other slow runs go on.
 async fn watched<T>(
     requesting: impl Future<Output = Result<T, Broken>>,
     thread: i32,

@@ -29,7 +29,8 @@ const COMMON: [&str; 12] = [
 const MOST_OWN: usize = 60;
 const LONGEST_OWN: usize = 64;
 
-/// The samples for a script: what people write, its own strings, and the keys and items of its top level.
+/// The samples for a script: what people write, its own strings, and the keys and items of its top
+/// level.
 pub(super) fn of(source: &str, module: &FrozenModule) -> Vec<String> {
     let mut own = Vec::new();
     if let Ok(ast) = AstModule::parse("agent.star", source.to_owned(), &dialect()) {

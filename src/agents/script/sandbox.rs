@@ -1,4 +1,5 @@
-//! Isolates a script runner: it ends with its parent, and the kernel refuses it files, sockets and processes.
+//! Isolates a script runner: it ends with its parent, and the kernel refuses it files, sockets and
+//! processes.
 
 use std::io::{Error, ErrorKind};
 use std::net::TcpStream;
@@ -9,8 +10,8 @@ use nix::unistd::getppid;
 
 use super::memory;
 
-/// Makes the kernel kill this process when its parent ends, and ends it if the parent is gone already. Other processes
-/// can't read its memory.
+/// Makes the kernel kill this process when its parent ends, and ends it if the parent is gone
+/// already. Other processes can't read its memory.
 pub(super) fn die_with(parent: Option<i32>) {
     #[cfg(target_os = "linux")]
     {
@@ -45,7 +46,8 @@ pub(super) fn die_with_standard_input() -> std::io::Result<()> {
         }
     };
     std::thread::Builder::new().name("parent".to_owned()).stack_size(64 << 10).spawn(watching)?;
-    // Starting a thread makes system calls that the sandbox refuses, so the thread must have started before.
+    // Starting a thread makes system calls that the sandbox refuses, so the thread must have
+    // started before.
     there.recv().map_err(Error::other)
 }
 
@@ -57,7 +59,8 @@ pub(super) fn this_thread() -> i32 {
     return 0;
 }
 
-/// Reads how much memory this process has taken. The file is opened before the sandbox refuses that.
+/// Reads how much memory this process has taken. The file is opened before the sandbox refuses
+/// that.
 pub(super) struct Resident {
     file: std::fs::File,
     page: u64,
@@ -81,8 +84,8 @@ impl Resident {
     }
 }
 
-/// Allows all threads of this process only the system calls that running scripts needs. All others are refused with
-/// EPERM. The error says why the kernel can't do that.
+/// Allows all threads of this process only the system calls that running scripts needs. All others
+/// are refused with EPERM. The error says why the kernel can't do that.
 #[cfg(target_os = "linux")]
 pub(super) fn enter() -> Result<(), String> {
     use nix::libc;
@@ -124,8 +127,8 @@ pub(super) fn enter() -> Result<(), String> {
     #[cfg(target_arch = "x86_64")]
     calls.push(libc::SYS_poll);
     let filter = || {
-        // A process aborts by a signal to itself, and may read its own limits. Signals to other processes and their
-        // limits are refused.
+        // A process aborts by a signal to itself, and may read its own limits. Signals to other
+        // processes and their limits are refused.
         let first_is = |value: u64| {
             let first = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
             Ok(vec![SeccompRule::new(vec![first])?])
@@ -147,7 +150,8 @@ pub(super) fn enter() -> Result<(), String> {
     Err("this system has no seccomp".to_owned())
 }
 
-/// Tries what no script may ever do, from inside the sandbox, and reports for each try whether it was refused.
+/// Tries what no script may ever do, from inside the sandbox, and reports for each try whether it
+/// was refused.
 pub fn self_test() -> String {
     die_with(None);
     if let Err(why) = enter() {

@@ -1,8 +1,8 @@
 //! Shares the slots for scripts fairly between projects. Only a few slots are for slow runs.
 //!
-//! A project may hold as many slots of a kind as are left free. The waiting project that used the least CPU time lately
-//! is served first. A run begins in a quick slot. A run that turns out to be slow moves to a slow slot, or is stopped
-//! and queued until one is free.
+//! A project may hold as many slots of a kind as are left free. The waiting project that used the
+//! least CPU time lately is served first. A run begins in a quick slot. A run that turns out to be
+//! slow moves to a slow slot, or is stopped and queued until one is free.
 //!
 //! docs/decisions/038-script-fairness.md has the reasons.
 
@@ -14,16 +14,16 @@ use nix::time::ClockId;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// After this many seconds, used CPU time counts half. It decides which of several projects is served first, and does
-/// not slow down a project that is alone.
+/// After this many seconds, used CPU time counts half. It decides which of several projects is
+/// served first, and does not slow down a project that is alone.
 const HALF_LIFE: f64 = 5.0;
 /// A project with less CPU time than this, in seconds, is forgotten.
 const NOTHING: f64 = 0.001;
 /// A project that used less CPU time than this, in seconds, is light, whatever other projects used.
 const LIGHT: f64 = 0.25;
 
-/// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build takes ten times as long
-/// for the same work.
+/// The CPU time after which a run, or a batch of runs, must leave its quick slot. A debug build
+/// takes ten times as long for the same work.
 pub(super) const QUICK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 25 });
 /// The same for compiling a script, which a runner does once.
 pub(super) const QUICK_TO_READ: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_000 } else { 100 });
@@ -68,8 +68,8 @@ struct Project {
     used: f64,
     at: Instant,
     held: [usize; 2],
-    /// How many runs of the project wait for slow slots, and whether it ran out of permits since it last held less than
-    /// half of what it may hold.
+    /// How many runs of the project wait for slow slots, and whether it ran out of permits since it
+    /// last held less than half of what it may hold.
     queued: usize,
     was_full: bool,
 }
@@ -165,7 +165,8 @@ impl Slots {
             return Headroom::None;
         }
         let (held, spare) = (state.queued_of(project), state.spare_permits());
-        // A project becomes full when it holds as many permits as are spare. It stays full until it holds half of that.
+        // A project becomes full when it holds as many permits as are spare. It stays full until it
+        // holds half of that.
         let known = state.project(project);
         known.was_full &= held > 0 && held * 3 > spare;
         if known.was_full { Headroom::Few } else { Headroom::Enough }
@@ -194,7 +195,8 @@ impl Slots {
         }
     }
 
-    /// Gives free slots to waiting runs: first to the project that used the least, then in order of arrival.
+    /// Gives free slots to waiting runs: first to the project that used the least, then in order of
+    /// arrival.
     fn serve(&self, state: &mut State, pace: Pace) {
         loop {
             state.waiting_of(pace).retain(|waiting| !waiting.ready.is_closed());
@@ -244,7 +246,8 @@ impl State {
         }
     }
 
-    /// Whether a project may take the last quick slot: several projects with heavy use leave it to one with light use.
+    /// Whether a project may take the last quick slot: several projects with heavy use leave it to
+    /// one with light use.
     fn is_light(&self, project: Uuid) -> bool {
         let holders = self.projects.values().filter(|known| known.held.first().is_some_and(|quick| *quick > 0));
         let heaviest = holders.map(Project::used_now).max_by(f64::total_cmp);
@@ -256,13 +259,14 @@ impl State {
         self.projects.get(&project).map_or(0, |known| known.queued)
     }
 
-    /// The permits that are free for projects which hold some already. An eighth of all permits is reserved for projects
-    /// that hold none.
+    /// The permits that are free for projects which hold some already. An eighth of all permits is
+    /// reserved for projects that hold none.
     fn spare_permits(&self) -> usize {
         self.queue.most.saturating_sub(self.queue.queued).saturating_sub(self.queue.most / 8)
     }
 
-    /// Whether another run of the project may wait: a project may hold as many permits as are spare.
+    /// Whether another run of the project may wait: a project may hold as many permits as are
+    /// spare.
     fn may_queue(&self, project: Uuid) -> bool {
         let held = self.queued_of(project);
         if held == 0 { self.queue.queued < self.queue.most } else { held < self.spare_permits() }
@@ -282,7 +286,8 @@ impl State {
     fn release(&mut self, project: Uuid, pace: Pace) {
         *at(&mut self.free, pace) += 1;
         *at(&mut self.project(project).held, pace) -= 1;
-        // Removes projects without slots, waiting runs or recent use. Not at each call, since most projects come back.
+        // Removes projects without slots, waiting runs or recent use. Not at each call, since most
+        // projects come back.
         if self.projects.len() > 1_000 {
             self.projects.retain(|_, known| known.held != [0; 2] || known.queued > 0 || known.used_now() > NOTHING);
         }
@@ -296,8 +301,8 @@ impl Project {
 }
 
 impl Slot {
-    /// From now on, counts the process's CPU time for the project. If the process was started for it, its start counts
-    /// too.
+    /// From now on, counts the process's CPU time for the project. If the process was started for
+    /// it, its start counts too.
     pub(super) fn measure(&mut self, meter: Option<Meter>, is_new: bool) {
         self.start = meter.filter(|_| is_new).map(|meter| meter.began).unwrap_or_default();
         (self.meter, self.since) = (meter, Instant::now());
@@ -318,7 +323,8 @@ impl Slot {
         self.pace
     }
 
-    /// Swaps a quick slot for a slow one, if one is free for the project. Returns whether the slot is slow.
+    /// Swaps a quick slot for a slow one, if one is free for the project. Returns whether the slot
+    /// is slow.
     pub(super) fn slow_down(&mut self) -> bool {
         let slots = self.slots.clone();
         let mut state = slots.lock();

@@ -1,4 +1,5 @@
-//! Decides from a script's earlier runs which of the next runs are slow, and how many may go together.
+//! Decides from a script's earlier runs which of the next runs are slow, and how many may go
+//! together.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use super::slots::{Pace, QUICK, QUICK_TO_READ};
 const MOST_TOGETHER: usize = 16;
 /// Runs that take longer than this on average go alone, so that no run waits for a slow one.
 const SHORT: Duration = Duration::from_millis(1);
-/// Slow runs in this many sessions mean that the script is slow, and not only the texts of one person.
+/// Slow runs in this many sessions mean that the script is slow, and not only the texts of one
+/// person.
 const SEVERAL: usize = 2;
 /// How many sessions with slow runs are remembered.
 const MOST_SESSIONS: usize = 8;
@@ -59,8 +61,8 @@ impl Slowness {
         }
     }
 
-    /// Records a slow run. A run over a limit counts as slow whatever it used, because its runner ends and another must
-    /// be started.
+    /// Records a slow run. A run over a limit counts as slow whatever it used, because its runner
+    /// ends and another must be started.
     pub(super) fn note_slow(&mut self, session: &str) {
         (self.quick, self.together) = (0, 1);
         self.sessions.retain(|known| known != session);
@@ -70,15 +72,16 @@ impl Slowness {
         self.sessions.push_back(session.to_owned());
     }
 
-    /// Records a batch: how many runs, and their CPU time if all were answered. After a batch without all answers, runs
-    /// go alone.
+    /// Records a batch: how many runs, and their CPU time if all were answered. After a batch
+    /// without all answers, runs go alone.
     pub(super) fn note_batch(&mut self, count: usize, used: Option<Duration>) {
         let a_run = used.map(|used| used / u32::try_from(count.max(1)).unwrap_or(u32::MAX));
         let is_short = a_run.is_some_and(|a_run| a_run < SHORT);
         self.together = if is_short { (count * 2).clamp(2, MOST_TOGETHER) } else { 1 };
     }
 
-    /// Records the CPU time of reading the script. The script never changes, so a slow result holds for good.
+    /// Records the CPU time of reading the script. The script never changes, so a slow result holds
+    /// for good.
     pub(super) fn note_reading(&mut self, used: Duration) {
         self.reads_slowly |= used >= QUICK_TO_READ;
     }
@@ -107,7 +110,8 @@ mod tests {
         let mut script = Slowness::new();
         let counts = [1, 2, 4, 8, 16].map(|count| {
             assert_eq!(script.together(), count);
-            // Together the runs take longer than one quick run may, which says nothing about each of them.
+            // Together the runs take longer than one quick run may, which says nothing about each
+            // of them.
             (0..count).for_each(|_| script.note("anybody", SHORT / 2));
             script.note_batch(count, Some(SHORT / 2 * u32::try_from(count).expect("small")));
             script.together()

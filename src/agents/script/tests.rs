@@ -215,8 +215,9 @@ fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
 
 #[test]
 fn each_bound_is_told_as_such() {
-    // The first allocates nothing in its loop, so that time is its first bound on a fast machine too. The others have
-    // all the time they need, because two million rounds take over 3 seconds of a slow machine in a debug build.
+    // The first allocates nothing in its loop, so that time is its first bound on a fast machine
+    // too. The others have all the time they need, because two million rounds take over 3 seconds
+    // of a slow machine in a debug build.
     let times = "def reply(conv, text):\n    x = list(range(20000))\n    for i in range(1000000):\n        y = -1 in x";
     let ticks = "def reply(conv, text):\n    for i in range(1000000000):\n        pass";
     let memory = "def reply(conv, text):\n    x = []\n    for i in range(1000000):\n        x.append(str(i) * 2000)";

@@ -143,8 +143,8 @@ impl Kind {
         })
     }
 
-    /// Whether a value of this type is nothing but its own: nothing can be put into it, and it stands for nothing else as
-    /// None does.
+    /// Whether a value of this type is nothing but its own: nothing can be put into it, and it
+    /// stands for nothing else as None does.
     fn is_plain(self) -> bool {
         matches!(self, Self::Text | Self::Int | Self::Float | Self::Bool)
     }
@@ -189,7 +189,8 @@ fn alternatives(written: &str) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// Why reading an attribute fails. None has none either, but a name that is None is often asked for it first.
+/// Why reading an attribute fails. None has none either, but a name that is None is often asked for
+/// it first.
 pub(super) fn no_attribute(of: &str, attribute: &str) -> Option<String> {
     let kind = Kind::of(of);
     if kind == Kind::None {
@@ -219,7 +220,8 @@ pub(super) fn not_iterable(of: &str) -> Option<String> {
     }
 }
 
-/// What is told of an operator between two types. Containers are left, since more goes with them than the checker knows.
+/// What is told of an operator between two types. Containers are left, since more goes with them
+/// than the checker knows.
 pub(super) fn no_operator(operator: &str, left: &str, right: &str) -> Option<String> {
     let (left, right) = (Kind::of(left), Kind::of(right));
     let is_certain = left.is_plain() && right.is_plain();
@@ -265,7 +267,8 @@ fn only_plain(required: &str) -> bool {
 
 /// What is told of a call that does not fit what it calls. `written` is what it calls.
 ///
-/// The description of a function decides, where there is one: the checker knows fewer parameters of some methods.
+/// The description of a function decides, where there is one: the checker knows fewer parameters of
+/// some methods.
 pub(super) fn unfit(
     finding: &Finding,
     written: &str,

@@ -1,8 +1,9 @@
 //! Rewrites a script for the interpreter's type checker, so that its findings are certain.
 //!
-//! The checker knows no types of `conv` and `text`, so they are added. It also believes more than the interpreter holds
-//! to: annotations are ignored when a script runs, and what a list or a dict holds may be changed through another name. So
-//! annotations are removed, and what containers hold becomes of any type.
+//! The checker knows no types of `conv` and `text`, so they are added. It also believes more than
+//! the interpreter holds to: annotations are ignored when a script runs, and what a list or a dict
+//! holds may be changed through another name. So annotations are removed, and what containers hold
+//! becomes of any type.
 
 use starlark::codemap::{Pos, Span};
 use starlark::syntax::ast::{
@@ -269,7 +270,8 @@ impl<'a> Writer<'a> {
         self.edits.push(Edit { from: from + 1, until: (from + 1).max(until.saturating_sub(1)), put: what.to_owned() });
     }
 
-    /// Tells the checker what an operator takes beside a literal: it knows that only of some operators.
+    /// Tells the checker what an operator takes beside a literal: it knows that only of some
+    /// operators.
     fn op(&mut self, expr: &'a AstExpr, left: &'a AstExpr, op: BinOp, right: &'a AstExpr) {
         let is_sum = op == BinOp::Add;
         let is_order = matches!(op, BinOp::Less | BinOp::LessOrEqual | BinOp::Greater | BinOp::GreaterOrEqual);

@@ -1,7 +1,9 @@
-//! Finds what would fail whenever it runs, by the types of values, with the interpreter's type checker: methods that a
-//! string does not have, arguments of the wrong type, calls that do not fit a function.
+//! Finds what would fail whenever it runs, by the types of values, with the interpreter's type
+//! checker: methods that a string does not have, arguments of the wrong type, calls that do not fit
+//! a function.
 //!
-//! The checker reads a rewritten script (see [`super::typed`]), and what it may be wrong about is left.
+//! The checker reads a rewritten script (see [`super::typed`]), and what it may be wrong about is
+//! left.
 
 use std::collections::HashMap;
 
@@ -24,8 +26,8 @@ use super::module_names::ModuleNames;
 use super::type_words::{self, Finding};
 use super::typed::{ITEMS, NUMBER, PREFIX, TEXT, Typed};
 
-/// The longest script whose types are checked, in bytes. The check took 100 ms longer in a debug build for a
-/// script of this size, with 400 functions of six lines.
+/// The longest script whose types are checked, in bytes. The check took 100 ms longer in a debug
+/// build for a script of this size, with 400 functions of six lines.
 const LONGEST: usize = 64 << 10;
 
 /// What fails by the types of its values, each with its place.
@@ -73,13 +75,14 @@ struct Script<'a, 's> {
     source: &'a str,
     names: &'s ModuleNames<'a>,
     calls: Vec<Call<'a>>,
-    /// The functions of the top level that ask for the type of a value, so that some of their lines may be meant for
-    /// another type.
+    /// The functions of the top level that ask for the type of a value, so that some of their lines
+    /// may be meant for another type.
     asking: Vec<Span>,
 }
 
 impl<'a> Script<'a, '_> {
-    /// What is told of a finding, if it is certain. `before` is the rewritten script up to the place.
+    /// What is told of a finding, if it is certain. `before` is the rewritten script up to the
+    /// place.
     fn told(&self, finding: &Finding, span: Span, before: &str) -> Option<String> {
         let asks = self.names.asks_for_any || self.asking.iter().any(|function| function.contains(span.begin()));
         match finding {

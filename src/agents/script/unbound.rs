@@ -1,6 +1,7 @@
-//! Finds names of a function that have no value where they are first read, such as `COUNT` in `COUNT += 1`: an assignment
-//! in a function makes a name of its own, whatever the top level has. And it finds values that are spelled out and can't be
-//! unpacked into the names that they are assigned to.
+//! Finds names of a function that have no value where they are first read, such as `COUNT` in
+//! `COUNT += 1`: an assignment in a function makes a name of its own, whatever the top level has.
+//! And it finds values that are spelled out and can't be unpacked into the names that they are
+//! assigned to.
 
 use std::collections::{HashMap, HashSet};
 

@@ -37,8 +37,8 @@ impl Carrier for Twilio {
         }
     }
 
-    /// Twilio answers no keyword that comes to a short code, unless Advanced Opt-Out is on, which its webhooks tell
-    /// (<https://support.twilio.com/hc/en-us/articles/223181748>).
+    /// Twilio answers no keyword that comes to a short code, unless Advanced Opt-Out is on, which
+    /// its webhooks tell (<https://support.twilio.com/hc/en-us/articles/223181748>).
     fn answers_keywords(&self, number: &str) -> bool {
         !is_short_code(number)
     }
@@ -273,7 +273,8 @@ fn told<T>(answer: Result<T, ApiError>) -> Result<T, CarrierError> {
     answer.map_err(Into::into)
 }
 
-/// The error of messaging services and registrations. A restricted key may lack the permission to read them.
+/// The error of messaging services and registrations. A restricted key may lack the permission to
+/// read them.
 fn without_permission(error: ApiError) -> CarrierError {
     let error = CarrierError::from(error);
     match error.kind {

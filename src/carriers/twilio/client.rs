@@ -1,4 +1,5 @@
-//! The HTTP client of Twilio's REST API: requests with a login, answers of limited size, errors in one shape.
+//! The HTTP client of Twilio's REST API: requests with a login, answers of limited size, errors in
+//! one shape.
 //!
 //! Errors: <https://www.twilio.com/docs/usage/twilios-response>.
 
@@ -81,14 +82,15 @@ impl From<ApiError> for CarrierError {
 }
 
 impl Client {
-    /// A client of the API at these base URLs. Messages and numbers have one host, messaging services and registrations
-    /// another.
+    /// A client of the API at these base URLs. Messages and numbers have one host, messaging
+    /// services and registrations another.
     pub fn new(api_url: Url, messaging_url: Url) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))
             // A redirected POST would be sent twice, or as a GET.
             .redirect(reqwest::redirect::Policy::none())
-            // The row of a message alone says whether it is offered again. A retry would also copy each request.
+            // The row of a message alone says whether it is offered again. A retry would also copy
+            // each request.
             .retry(reqwest::retry::never().max_retries_per_request(0))
             .connect_timeout(Duration::from_secs(5))
             .timeout(TIMEOUT)
@@ -142,8 +144,8 @@ impl Client {
     }
 }
 
-/// Sends a request. While an auth token is rotated, the first one may end at any moment. A request that is refused for
-/// that (401) changed nothing, and is sent again with the next token.
+/// Sends a request. While an auth token is rotated, the first one may end at any moment. A request
+/// that is refused for that (401) changed nothing, and is sent again with the next token.
 pub(super) async fn answered(account: &Credentials, request: reqwest::RequestBuilder) -> reqwest::Result<Response> {
     let next = account.next_login().and_then(|login| Some((login, request.try_clone()?)));
     let answer = request.send().await?;

@@ -37,7 +37,8 @@ impl Credentials {
         std::iter::once(&self.auth_token).chain(&self.next_auth_token)
     }
 
-    /// The same without the token that will be promoted next. It would hide that the first one has ended.
+    /// The same without the token that will be promoted next. It would hide that the first one has
+    /// ended.
     pub(super) fn without_next(&self) -> Self {
         Self { next_auth_token: None, ..self.clone() }
     }

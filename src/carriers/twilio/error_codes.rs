@@ -23,15 +23,16 @@ pub const fn class_of(code: i32) -> DeliveryErrorClass {
     }
 }
 
-/// Whether a refusal of a message that named a messaging service may be the service's: it is gone, it is empty, or the number is not
-/// in it. Nothing was sent then. Three codes about the sender are among them, because the documents do not say which one
-/// Twilio answers when the number and the service do not fit.
+/// Whether a refusal of a message that named a messaging service may be the service's: it is gone,
+/// it is empty, or the number is not in it. Nothing was sent then. Three codes about the sender are
+/// among them, because the documents do not say which one Twilio answers when the number and the
+/// service do not fit.
 pub const fn may_be_of_a_service(code: i32) -> bool {
     matches!(code, 20404 | 21606 | 21659 | 21660 | 21701..=21705 | 21711 | 21712 | 21715)
 }
 
-/// Whether time changes nothing about a code, although it may about others of its class: a trial account may not send to
-/// a contact that is not verified.
+/// Whether time changes nothing about a code, although it may about others of its class: a trial
+/// account may not send to a contact that is not verified.
 pub const fn is_permanent(code: i32) -> bool {
     code == 21608
 }
@@ -42,7 +43,8 @@ mod tests {
 
     use super::*;
 
-    /// The collection of codes with their classes. Those about our own webhooks do not concern deliveries.
+    /// The collection of codes with their classes. Those about our own webhooks do not concern
+    /// deliveries.
     #[test]
     fn every_code_of_the_collection_has_its_class() {
         let collected: Value =

@@ -4,8 +4,8 @@
 
 use percent_encoding::percent_decode;
 
-/// The pairs of an `application/x-www-form-urlencoded` body or query. All bytes are in one buffer, because each webhook is
-/// read twice and has about twenty pairs.
+/// The pairs of an `application/x-www-form-urlencoded` body or query. All bytes are in one buffer,
+/// because each webhook is read twice and has about twenty pairs.
 #[derive(Debug, Clone, Default)]
 pub struct Form {
     bytes: Vec<u8>,

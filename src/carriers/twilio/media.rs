@@ -1,8 +1,9 @@
-//! Attachments of inbound messages, fetched with the account's credentials, which go to the account's own media only.
+//! Attachments of inbound messages, fetched with the account's credentials, which go to the
+//! account's own media only.
 //!
-//! <https://www.twilio.com/docs/messaging/api/media-resource>. Twilio redirects to its stores: mms.twiliocdn.com where
-//! HTTP authentication is enforced, s3-external-1.amazonaws.com where it is not
-//! (<https://help.twilio.com/articles/223183748>). Redirects to other hosts are refused.
+//! <https://www.twilio.com/docs/messaging/api/media-resource>. Twilio redirects to its stores:
+//! mms.twiliocdn.com where HTTP authentication is enforced, s3-external-1.amazonaws.com where it
+//! is not (<https://help.twilio.com/articles/223183748>). Redirects to other hosts are refused.
 
 use reqwest::{Method, StatusCode, header};
 use secrecy::ExposeSecret;

@@ -9,7 +9,8 @@ use super::client::{ApiError, Client, answered, read};
 use crate::carriers::message::{InboundMedia, ReceivedMessage, SentMessage};
 use crate::domain::carrier_account::Credentials;
 
-/// The most pages of 200 messages that we read of one list: enough for 80 messages a second over ten minutes.
+/// The most pages of 200 messages that we read of one list: enough for 80 messages a second over
+/// ten minutes.
 const MOST_PAGES: usize = 250;
 
 /// A message as Twilio lists it.
@@ -57,7 +58,8 @@ impl From<ListedMessage> for ReceivedMessage {
 }
 
 impl Client {
-    /// The messages from a number of ours to a contact that are not older than `since`, the newest first.
+    /// The messages from a number of ours to a contact that are not older than `since`, the newest
+    /// first.
     pub async fn list_sent(
         &self,
         account: &Credentials,
@@ -70,7 +72,8 @@ impl Client {
         Ok(listed)
     }
 
-    /// The messages that a number of ours has received and that are not older than `since`, the newest first.
+    /// The messages that a number of ours has received and that are not older than `since`, the
+    /// newest first.
     pub async fn list_received(
         &self,
         account: &Credentials,
@@ -114,10 +117,11 @@ impl Client {
         Ok(media.map(|medium| InboundMedia { url: address(&medium.uri), content_type: medium.content_type }).collect())
     }
 
-    /// Messages that are not older than `since`, the newest first. More than the pages that we read are an error.
+    /// Messages that are not older than `since`, the newest first. More than the pages that we read
+    /// are an error.
     ///
-    /// The list is not filtered by date. It is not documented whether a message that was only just accepted has the date
-    /// that the filter looks at.
+    /// The list is not filtered by date. It is not documented whether a message that was only just
+    /// accepted has the date that the filter looks at.
     async fn list(
         &self,
         account: &Credentials,

@@ -28,8 +28,8 @@ pub struct Twilio {
 }
 
 impl Twilio {
-    /// Twilio at the base URLs of its API. Messages and numbers have one host, messaging services and registrations
-    /// another.
+    /// Twilio at the base URLs of its API. Messages and numbers have one host, messaging services
+    /// and registrations another.
     pub fn new(api_url: Url, messaging_url: Url) -> Result<Self, reqwest::Error> {
         Ok(Self { client: Client::new(api_url, messaging_url)?, services: ServiceCache::default() })
     }

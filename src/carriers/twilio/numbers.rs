@@ -1,5 +1,5 @@
-//! Numbers at Twilio: searched, bought, found, pointed at us, released. Short codes are found and pointed at us; their leases
-//! are made and ended by people.
+//! Numbers at Twilio: searched, bought, found, pointed at us, released. Short codes are found and
+//! pointed at us; their leases are made and ended by people.
 //!
 //! <https://www.twilio.com/docs/phone-numbers/api/availablephonenumber-resource>,
 //! <https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource>,
@@ -15,13 +15,14 @@ use crate::domain::carrier_account::Credentials;
 use crate::domain::number::NumberType;
 use crate::domain::phone_number::is_short_code;
 
-/// How Twilio is to call us, behind an address (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
+/// How Twilio is to call us, behind an address
+/// (<https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides>).
 ///
-/// By default it gives up after one answer that is not 2xx, and the message is only kept in its log. With these it tries
-/// three times more (rc=3) after a connection that fails, an answer that does not come, or a 5xx, which we answer while
-/// the database is away (rp=ct,rt,5xx). It does not after a 4xx, which says that the request was not Twilio's. All tries
-/// together may take 15 s, so each may take 2 s to connect and 3 s to answer (ct, rt). The fallback address comes after
-/// that.
+/// By default it gives up after one answer that is not 2xx, and the message is only kept in its
+/// log. With these it tries three times more (rc=3) after a connection that fails, an answer that
+/// does not come, or a 5xx, which we answer while the database is away (rp=ct,rt,5xx). It does not
+/// after a 4xx, which says that the request was not Twilio's. All tries together may take 15 s, so
+/// each may take 2 s to connect and 3 s to answer (ct, rt). The fallback address comes after that.
 pub const OVERRIDES: &str = "#rc=3&rp=ct,rt,5xx&ct=2000&rt=3000";
 
 /// The type of a short code, which Twilio's resource does not name.
@@ -94,8 +95,8 @@ impl From<Capabilities> for NumberCapabilities {
     }
 }
 
-/// A number of the account, as Twilio tells it, or a short code. The resource of a short code has no capabilities, no status
-/// callback, no application and no type.
+/// A number of the account, as Twilio tells it, or a short code. The resource of a short code has
+/// no capabilities, no status callback, no application and no type.
 #[derive(Debug, Deserialize)]
 struct OwnedNumber {
     sid: String,
@@ -165,8 +166,8 @@ fn bare(url: &str) -> &str {
     url.split('#').next().unwrap_or_default()
 }
 
-/// The addresses that are set on a number, with how Twilio is to call them. The fallback is the last try, so a retry
-/// more costs nothing.
+/// The addresses that are set on a number, with how Twilio is to call them. The fallback is the
+/// last try, so a retry more costs nothing.
 struct OverriddenUrls {
     messages: String,
     fallback: String,
@@ -183,8 +184,9 @@ impl OverriddenUrls {
         }
     }
 
-    /// The fields that point a number at us. An application that is known to be set is taken off, because it would
-    /// outrank the addresses. A status callback of somebody else's, for calls, stays. A short code has none.
+    /// The fields that point a number at us. An application that is known to be set is taken off,
+    /// because it would outrank the addresses. A status callback of somebody else's, for calls,
+    /// stays. A short code has none.
     fn fields(&self, known: Option<&NumberWebhooks>) -> Vec<(&'static str, &str)> {
         let mut fields = vec![
             ("SmsUrl", self.messages.as_str()),
@@ -246,13 +248,15 @@ impl Client {
     pub async fn find_number(&self, account: &Credentials, number: &str) -> Result<Option<CarrierNumber>, ApiError> {
         let (resource, parameter) = resource_of(number);
         let request = self.request(Method::GET, account, &format!("{resource}.json"));
-        // The filter matches parts of numbers too. A short code may be part of many, so that it is not on a usual page.
+        // The filter matches parts of numbers too. A short code may be part of many, so that it is
+        // not on a usual page.
         let request = request.query(&[(parameter, number), ("PageSize", "1000")]);
         let found: Owned = read(answered(account, request).await).await?;
         Ok(found.numbers.into_iter().find(|found| found.phone_number == number).map(Into::into))
     }
 
-    /// Whether the account's login is taken. It reads one of its numbers, which every key that serves us may do.
+    /// Whether the account's login is taken. It reads one of its numbers, which every key that
+    /// serves us may do.
     pub async fn try_login(&self, account: &Credentials) -> Result<(), ApiError> {
         let request = self.request(Method::GET, account, "IncomingPhoneNumbers.json").query(&[("PageSize", "1")]);
         read::<Owned>(answered(account, request).await).await.map(|_| ())
@@ -271,7 +275,8 @@ impl Client {
         read::<OwnedNumber>(set).await.map(|_| ())
     }
 
-    /// Takes our webhooks off a number that stays the account's, and leaves those of others. False: none was ours.
+    /// Takes our webhooks off a number that stays the account's, and leaves those of others. False:
+    /// none was ours.
     pub async fn clear_webhooks(
         &self,
         account: &Credentials,

@@ -1,4 +1,5 @@
-//! Whether a number may send: A2P 10DLC and toll-free verification. It reads them, and registers nothing.
+//! Whether a number may send: A2P 10DLC and toll-free verification. It reads them, and registers
+//! nothing.
 //!
 //! <https://www.twilio.com/docs/messaging/compliance/a2p-10dlc>,
 //! <https://www.twilio.com/docs/messaging/compliance/toll-free/api-onboarding>.
@@ -150,7 +151,8 @@ impl Client {
     }
 }
 
-/// What an error of a campaign says, whatever its shape. The documents show objects, and leave their fields open.
+/// What an error of a campaign says, whatever its shape. The documents show objects, and leave
+/// their fields open.
 fn reason_of(error: &Value) -> Option<String> {
     let text = ["description", "message", "error_message", "reason"].iter().find_map(|name| error.get(*name)?.as_str());
     text.or_else(|| error.as_str()).map(str::to_owned)

@@ -1,4 +1,5 @@
-//! Sends a message, and reads what Twilio's answer means (<https://www.twilio.com/docs/messaging/api/message-resource>).
+//! Sends a message, and reads what Twilio's answer means
+//! (<https://www.twilio.com/docs/messaging/api/message-resource>).
 
 use chrono::DateTime;
 use reqwest::{Response, StatusCode, header};
@@ -43,7 +44,8 @@ impl From<SendAnswer> for Sent {
                     code,
                     class,
                     is_permanent: code.is_some_and(error_codes::is_permanent),
-                    // One number's queue is full, or it is not in its service. The account's other numbers may send.
+                    // One number's queue is full, or it is not in its service. The account's other
+                    // numbers may send.
                     is_of_one_number: class == DeliveryErrorClass::NotInPool
                         || (class == DeliveryErrorClass::Throttled && status != 429),
                     detail,
@@ -125,8 +127,8 @@ fn is_message_sid(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Seconds of a Retry-After header, which tells seconds or a date (RFC 9110, 10.2.3). A date is read by the carrier's
-/// own clock. Twilio's documents do not promise the header.
+/// Seconds of a Retry-After header, which tells seconds or a date (RFC 9110, 10.2.3). A date is
+/// read by the carrier's own clock. Twilio's documents do not promise the header.
 fn retry_after(answer: &Response) -> Option<f64> {
     let text = |name: header::HeaderName| answer.headers().get(name)?.to_str().ok().map(str::trim);
     let told = text(header::RETRY_AFTER)?;

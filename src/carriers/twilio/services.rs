@@ -1,9 +1,9 @@
-//! Twilio's messaging services: pools of numbers and short codes, with a webhook of their own that may take a number's
-//! messages.
+//! Twilio's messaging services: pools of numbers and short codes, with a webhook of their own that
+//! may take a number's messages.
 //!
 //! <https://www.twilio.com/docs/messaging/api/service-resource>,
-//! <https://www.twilio.com/docs/messaging/api/services-shortcode-resource>. These resources live at another host than the 2010 API,
-//! and have pages and errors of another shape.
+//! <https://www.twilio.com/docs/messaging/api/services-shortcode-resource>. These resources live
+//! at another host than the 2010 API, and have pages and errors of another shape.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl Service {
         InboundRoute { blocked_reason: self.blocked_reason(urls), pool_id: Some(self.sid.clone()) }
     }
 
-    /// Why messages to a number in this service don't come to us. `None`: they do, by the number's webhook or the
-    /// service's.
+    /// Why messages to a number in this service don't come to us. `None`: they do, by the number's
+    /// webhook or the service's.
     fn blocked_reason(&self, urls: &WebhookUrls) -> Option<String> {
         let own = self.inbound_request_url.as_deref().filter(|url| !url.is_empty());
         let comes_here = own.is_some_and(|url| url.split('#').next() == Some(&urls.messages));
@@ -87,7 +87,8 @@ impl Service {
     }
 }
 
-/// The two lists of members of a service. Few accounts have short codes, so theirs is read only where it is needed.
+/// The two lists of members of a service. Few accounts have short codes, so theirs is read only
+/// where it is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Members {
     PhoneNumbers,
@@ -111,8 +112,9 @@ impl Members {
     }
 }
 
-/// Which messaging service each number of an account is in. Services list their numbers, and not the other way round, so
-/// all services of an account are read at once, and the answer is kept for all of its numbers.
+/// Which messaging service each number of an account is in. Services list their numbers, and not
+/// the other way round, so all services of an account are read at once, and the answer is kept for
+/// all of its numbers.
 #[derive(Clone)]
 pub struct ServiceCache {
     by_login: Cache<(String, &'static str), Arc<ServiceMembers>>,
@@ -122,7 +124,8 @@ pub struct ServiceCache {
 #[derive(Debug, Default)]
 pub struct ServiceMembers {
     service: HashMap<String, Service>,
-    /// Why some services could not be read. A number that is in none of the others may be in one of those.
+    /// Why some services could not be read. A number that is in none of the others may be in one of
+    /// those.
     missing: Option<ApiError>,
 }
 
@@ -164,7 +167,8 @@ impl ServiceCache {
     }
 }
 
-/// Who read the services. A key that may not read them must not profit from what another key has read.
+/// Who read the services. A key that may not read them must not profit from what another key has
+/// read.
 fn login_of(account: &Credentials) -> String {
     format!("{} {}", account.account_sid, account.login().0)
 }

@@ -19,8 +19,8 @@ pub(super) const fn header_name() -> HeaderName {
 }
 
 /// A request with this header is signed with a key of the customer's own making, by an algorithm
-/// the header names (<https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys>). We have no such
-/// key, so we refuse rather than guess.
+/// the header names (<https://www.twilio.com/docs/usage/webhooks/webhook-shared-keys>). We have no
+/// such key, so we refuse rather than guess.
 pub const SETTINGS_HEADER: &str = "X-Twilio-Webhooks-Signature-Settings";
 
 /// The signature of a form posted to a URL.
@@ -50,7 +50,8 @@ fn key(token: &SecretString) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, token.expose_secret().as_bytes())
 }
 
-/// The URL, then each name and value, sorted by name; a repeated name has its distinct values in order.
+/// The URL, then each name and value, sorted by name; a repeated name has its distinct values in
+/// order.
 fn signed_bytes(url: &str, form: &Form) -> Vec<u8> {
     let mut pairs: Vec<(&[u8], &[u8])> = form.pairs().collect();
     pairs.sort();

@@ -1,4 +1,5 @@
-//! Twilio's webhook forms in our words, an inbound message or a status report, and the document that answers them.
+//! Twilio's webhook forms in our words, an inbound message or a status report, and the document
+//! that answers them.
 //!
 //! Parameters: <https://www.twilio.com/docs/messaging/guides/webhook-request> and
 //! <https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks>.
@@ -10,16 +11,17 @@ use crate::carriers::webhook::Acknowledgement;
 use crate::domain::delivery::DeliveryStatus;
 use crate::domain::message::RejectReason;
 
-/// An empty document of TwiML (<https://www.twilio.com/docs/messaging/twiml>): the webhook was received, and there is
-/// nothing to say here. Twilio would text an answer of text/plain to the person, and it does not understand status 429.
+/// An empty document of TwiML (<https://www.twilio.com/docs/messaging/twiml>): the webhook was
+/// received, and there is nothing to say here. Twilio would text an answer of text/plain to the
+/// person, and it does not understand status 429.
 pub(super) const EMPTY: Acknowledgement =
     Acknowledgement { content_type: "text/xml; charset=utf-8", body: "<Response/>" };
 
 /// The most attachments that a message has. We read no more, whatever NumMedia says.
 const MOST_MEDIA: usize = 10;
 
-/// Reads the form of an inbound message of an account. Any form can be read: what is missing or odd gives a reason to
-/// reject the message.
+/// Reads the form of an inbound message of an account. Any form can be read: what is missing or odd
+/// gives a reason to reject the message.
 pub fn parse_message(form: &Form, account_sid: &str) -> InboundMessage {
     let sid = ["MessageSid", "SmsMessageSid", "SmsSid"].iter().find_map(|name| form.filled(name));
     let text = |name: &str| form.text(name).unwrap_or_default();

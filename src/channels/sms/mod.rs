@@ -45,7 +45,8 @@ impl Channel for Sms {
         keyword::read(body)
     }
 
-    /// Cuts a text that costs too much, and splits one that is longer than a message of the carrier.
+    /// Cuts a text that costs too much, and splits one that is longer than a message of the
+    /// carrier.
     fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared {
         let (text, shortened) = shortened(settings, text);
         let (parts, rest) = segments::parts(&text, most);
@@ -54,8 +55,8 @@ impl Channel for Sms {
     }
 }
 
-/// The text that fits `max_segments`, and how many characters were cut. A text is encoded before it is measured, because
-/// that changes its length and its cost.
+/// The text that fits `max_segments`, and how many characters were cut. A text is encoded before it
+/// is measured, because that changes its length and its cost.
 fn shortened(settings: &AgentSettings, text: String) -> (String, usize) {
     let text = match settings.smart_encoding {
         true => smart_encoding::plain(Cow::Owned(text)).into_owned(),
@@ -64,13 +65,13 @@ fn shortened(settings: &AgentSettings, text: String) -> (String, usize) {
     let Some(most) = settings.max_segments.and_then(|most| usize::try_from(most).ok()) else { return (text, 0) };
     let (short, cut_characters) = segments::cut(text, most);
     if cut_characters > 0 {
-        tracing::warn!(most, cut_characters, "the agent's text costs too much; it is cut (max_segments)");
+        tracing::warn!(most, cut_characters, "a text was longer than max_segments allows and was cut");
     }
     (short, cut_characters)
 }
 
-/// A carrier's message to a project as an inbound message of this channel, with the request that it came in. `sent_at`
-/// is set for one that was backfilled.
+/// A carrier's message to a project as an inbound message of this channel, with the request that it
+/// came in. `sent_at` is set for one that was backfilled.
 pub fn inbound_of_carrier(
     carrier: &dyn Carrier,
     project_id: Uuid,
@@ -107,7 +108,8 @@ const fn reported(keyword: Keyword) -> Reading {
     Reading::Keyword(KeywordMatch { keyword, known_by: KnownBy::CarrierReport })
 }
 
-/// A carrier's report about a message of ours, with the delivery that the address of the report names.
+/// A carrier's report about a message of ours, with the delivery that the address of the report
+/// names.
 pub fn report_of_carrier(delivery_id: Option<Uuid>, report: message::StatusReport) -> Report {
     let message::StatusReport { carrier_id, status, error_code, error_class } = report;
     Report { delivery_id, carrier_id, status, error_code, error_class }

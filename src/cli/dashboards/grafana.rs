@@ -9,7 +9,8 @@ use super::merged;
 use crate::domain::report::dashboard::{DASHBOARDS, Dashboard, Position, WIDTH};
 use crate::domain::report::{Chart, Column, Report, Unit};
 
-/// The version of the JSON model: that of Grafana 11 and later. Grafana migrates older ones by itself.
+/// The version of the JSON model: that of Grafana 11 and later. Grafana migrates older ones by
+/// itself.
 const SCHEMA_VERSION: u32 = 39;
 
 pub fn files() -> Vec<(String, String)> {
@@ -53,7 +54,8 @@ fn document(dashboard: &Dashboard) -> Value {
         "templating": {"list": [
             {
                 "name": "datasource", "label": "Data source", "type": "datasource", "query": "grafana-postgresql-datasource", "hide": 0,
-                // The source of deploy/grafana/provisioning. Grafana takes another one if there is none of this name.
+                // The source of deploy/grafana/provisioning. Grafana takes another one if there is
+                // none of this name.
                 "regex": "", "current": {"text": "textback", "value": "textback"}, "options": [], "multi": false, "includeAll": false, "refresh": 1, "skipUrlSync": false,
             },
             {

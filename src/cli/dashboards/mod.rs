@@ -1,5 +1,5 @@
-//! The dashboards of Grafana and of Superset, made from the reports of `sql/reports` and the dashboards of
-//! [`crate::domain::report::dashboard`].
+//! The dashboards of Grafana and of Superset, made from the reports of `sql/reports` and the
+//! dashboards of [`crate::domain::report::dashboard`].
 
 mod grafana;
 mod superset;
@@ -27,7 +27,8 @@ fn merged(one: Value, more: Value) -> Value {
     }
 }
 
-/// Writes the files below a folder, over those that are there. Errors with the path that can't be written.
+/// Writes the files below a folder, over those that are there. Errors with the path that can't be
+/// written.
 pub fn write(folder: &Path) -> Result<usize, String> {
     let files = files();
     for (path, text) in &files {

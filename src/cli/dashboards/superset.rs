@@ -1,7 +1,8 @@
-//! An export of Superset: a database, a virtual dataset and the charts of each report, and the dashboards, as
-//! `superset import-dashboards` and the page of imports read it from a ZIP file.
+//! An export of Superset: a database, a virtual dataset and the charts of each report, and the
+//! dashboards, as `superset import-dashboards` and the page of imports read it from a ZIP file.
 //!
-//! The statements of the datasets are templates of Jinja, so Superset needs the feature flag ENABLE_TEMPLATE_PROCESSING:
+//! The statements of the datasets are templates of Jinja, so Superset needs the feature flag
+//! ENABLE_TEMPLATE_PROCESSING:
 //! <https://superset.apache.org/admin-docs/configuration/sql-templating>
 
 use serde_json::{Map, Value, json};
@@ -15,11 +16,13 @@ use crate::secret::sha256;
 
 /// The version of Superset's format.
 const VERSION: &str = "1.0.0";
-/// The time that a dashboard shows first. Superset's own words such as "Last week" end with the day before.
+/// The time that a dashboard shows first. Superset's own words such as "Last week" end with the day
+/// before.
 const TIME: &str = "DATEADD(DATETIME(\"now\"), -7, day) : now";
 /// Superset has 12 columns, and Grafana 24.
 const NARROWER: u32 = 2;
-/// The height of one of our rows in units of Superset, which are 8 pixels. A chart's frame takes some of it.
+/// The height of one of our rows in units of Superset, which are 8 pixels. A chart's frame takes
+/// some of it.
 const HIGHER: u32 = 5;
 
 pub fn files() -> Vec<(String, String)> {
@@ -55,7 +58,8 @@ fn database() -> Value {
 /// The statement as a template. Superset's times have no zone, and are read as UTC.
 fn statement(report: &Report) -> String {
     let format = "strftime=\"%Y-%m-%dT%H:%M:%SZ\"";
-    // The time of a bucket may be before the start of the time, so the statement filters and Superset does not filter again.
+    // The time of a bucket may be before the start of the time, so the statement filters and
+    // Superset does not filter again.
     let filter = match report.chart.is_over_time() {
         true => format!("get_time_filter(\"time\", remove_filter=True, default='{TIME}', {format})"),
         false => format!("get_time_filter(default='{TIME}', {format})"),
@@ -131,7 +135,8 @@ fn metric(column: &Column) -> Value {
     })
 }
 
-/// The charts of a report, with the names of their files: one for each figure of a report that has only figures.
+/// The charts of a report, with the names of their files: one for each figure of a report that has
+/// only figures.
 fn charts(report: &Report) -> Vec<(String, Value)> {
     match report.chart {
         Chart::Figures => {
@@ -270,7 +275,8 @@ fn position(dashboard: &Dashboard) -> Value {
 /// A chart with the figure that it is of, if it is of one, and where it stands.
 type Drawn<'a> = (&'a Report, Option<&'a Column>, Position);
 
-/// The rows of Superset for a row of a dashboard. Figures are charts of their own, at most four in a row, because their titles need space.
+/// The rows of Superset for a row of a dashboard. Figures are charts of their own, at most four in
+/// a row, because their titles need space.
 fn rows_of(row: &[(Report, Position)]) -> Vec<Vec<Drawn<'_>>> {
     let [(report, position)] = row else {
         return vec![row.iter().map(|(report, position)| (report, None, *position)).collect()];
@@ -285,7 +291,8 @@ fn rows_of(row: &[(Report, Position)]) -> Vec<Vec<Drawn<'_>>> {
     report.columns.chunks(in_a_row).map(|columns| columns.iter().map(of).collect()).collect()
 }
 
-/// A chart in a row. The number is unique in the dashboard; an import replaces it by that of the chart.
+/// A chart in a row. The number is unique in the dashboard; an import replaces it by that of the
+/// chart.
 fn of_chart(row: &str, number: usize, (report, column): (&Report, Option<&Column>), position: Position) -> Value {
     let name = chart_name(report, column);
     json!({

@@ -1,5 +1,5 @@
-//! Writes YAML: mappings and sequences in block style, texts as JSON writes them, which YAML 1.2 reads, and texts of several lines as
-//! literal blocks.
+//! Writes YAML: mappings and sequences in block style, texts as JSON writes them, which YAML 1.2
+//! reads, and texts of several lines as literal blocks.
 
 use std::fmt::Write;
 

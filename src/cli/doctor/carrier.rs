@@ -1,4 +1,5 @@
-//! Checks the connection with the carrier: credentials, numbers, the public URL and webhook signatures.
+//! Checks the connection with the carrier: credentials, numbers, the public URL and webhook
+//! signatures.
 
 use std::time::Duration;
 
@@ -99,7 +100,8 @@ impl<'a> AccountCheck<'a> {
         Self { carrier: carriers.of(account), account, project, urls }
     }
 
-    /// Checks all numbers of the project: their webhooks are read from the carrier, everything else is as last observed.
+    /// Checks all numbers of the project: their webhooks are read from the carrier, everything else
+    /// is as last observed.
     async fn numbers(&self, storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
         let project_id = self.account.project_id;
         let mut before = None;
@@ -113,7 +115,8 @@ impl<'a> AccountCheck<'a> {
             drop(connection);
             for number in &numbers.items {
                 let country = number.country.as_ref().and_then(|iso2| countries.get(iso2));
-                // The webhooks of attached numbers are read from the carrier below, so the stored observation is ignored.
+                // The webhooks of attached numbers are read from the carrier below, so the stored
+                // observation is ignored.
                 let is_attached = number.desired_state == DesiredState::Attached && number.carrier_id.is_some();
                 let observed = match is_attached {
                     true => number::Number { webhook: WebhookState::Ok, refusal_reason: None, ..number.clone() },
@@ -161,8 +164,8 @@ impl<'a> AccountCheck<'a> {
         }
     }
 
-    /// Checks the credentials by listing messages. Unknown deliveries are looked up in that list, so with a key that may
-    /// send but not list messages they would wait forever.
+    /// Checks the credentials by listing messages. Unknown deliveries are looked up in that list,
+    /// so with a key that may send but not list messages they would wait forever.
     async fn credentials(&self, findings: &mut Findings) {
         let (project, since) = (self.project, chrono::Utc::now());
         match self.carrier.count_newest(self.account).await {

@@ -1,5 +1,5 @@
-//! `textback doctor`: checks everything that can keep messages from being answered, and says how to repair it. It repairs
-//! nothing itself.
+//! `textback doctor`: checks everything that can keep messages from being answered, and says how to
+//! repair it. It repairs nothing itself.
 
 mod carrier;
 mod work;
@@ -212,7 +212,8 @@ fn text_of(error: &sqlx::Error) -> String {
     unreachable::plain(error)
 }
 
-/// Checks whether the role has the rights that textback needs. Without them, no other check can run.
+/// Checks whether the role has the rights that textback needs. Without them, no other check can
+/// run.
 async fn check_rights(storage: &Storage, findings: &mut Findings) -> bool {
     let asking = async { health::missing_grants(&mut *storage.connection().await?, None).await };
     match asking.await {
@@ -234,7 +235,8 @@ async fn check_rights(storage: &Storage, findings: &mut Findings) -> bool {
     }
 }
 
-/// Checks whether connections keep their settings: workers listen on one, and statements are prepared on each.
+/// Checks whether connections keep their settings: workers listen on one, and statements are
+/// prepared on each.
 async fn check_notifications(storage: &Storage, findings: &mut Findings) -> bool {
     let repair = "set DATABASE_URL to PostgreSQL itself, or to a pooler in session mode";
     match storage.notifier().round_trip(storage.pool()).await {

@@ -1,16 +1,19 @@
-//! Checks the jobs: invariants that do not hold, limits that are reached, and jobs that are due, stuck or set aside.
+//! Checks the jobs: invariants that do not hold, limits that are reached, and jobs that are due,
+//! stuck or set aside.
 
 use super::Findings;
 use crate::domain::bounds;
 use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours, rollup};
 use crate::telemetry::masked;
 
-/// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and a retry are over.
+/// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and
+/// a retry are over.
 const STUCK_SECONDS: f64 = 300.0;
-/// How long a job may be due without a claim. The deliveries of a paused carrier account wait for at most 60 s.
+/// How long a job may be due without a claim. The deliveries of a paused carrier account wait for
+/// at most 60 s.
 const UNCLAIMED_SECONDS: f64 = 120.0;
-/// How long ago the last hour may have ended that is counted for good. An hour is final 5 minutes after its end, so this is at most 66
-/// minutes while a worker counts.
+/// How long ago the last hour may have ended that is counted for good. An hour is final 5 minutes
+/// after its end, so this is at most 66 minutes while a worker counts.
 const ROLLUP_LAG_SECONDS: f64 = 7_200.0;
 /// How long a lost worker is told of: a week.
 const LOST_SECONDS: f64 = 604_800.0;
@@ -64,7 +67,8 @@ async fn check_invariants(storage: &Storage, findings: &mut Findings) {
     }
 }
 
-/// Reports time zones of phone numbers that the database does not know. Quiet hours then go by the other zones of a number.
+/// Reports time zones of phone numbers that the database does not know. Quiet hours then go by the
+/// other zones of a number.
 async fn check_time_zones(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let unknown = quiet_hours::unknown_zones(&mut *storage.connection().await?).await?;
     if unknown.is_empty() {
@@ -115,7 +119,8 @@ async fn check_limits(storage: &Storage, findings: &mut Findings) -> Result<(), 
     Ok(())
 }
 
-/// Reports rows that were set aside because they could not be claimed. No other part of textback reports them later.
+/// Reports rows that were set aside because they could not be claimed. No other part of textback
+/// reports them later.
 async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     let all = health::set_aside(&mut *storage.connection().await?).await?;
     if all.is_empty() {
@@ -136,7 +141,8 @@ async fn check_set_aside(storage: &Storage, findings: &mut Findings) -> Result<(
     Ok(())
 }
 
-/// Reports agents whose turns were given up (`worker_lost`), because the processes that ran them ended again and again.
+/// Reports agents whose turns were given up (`worker_lost`), because the processes that ran them
+/// ended again and again.
 async fn check_lost_workers(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
     for lost in health::lost_workers(&mut *storage.connection().await?, LOST_SECONDS).await? {
         let health::LostWorkers { project, agent, turns, seconds } = lost;

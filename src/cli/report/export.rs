@@ -55,8 +55,9 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Whether a spreadsheet would compute a text: it begins as a formula does (<https://owasp.org/www-community/attacks/CSV_Injection>).
-/// An apostrophe before it makes it a text. A number in E.164 or a masked contact is no formula that could do anything.
+/// Whether a spreadsheet would compute a text: it begins as a formula does
+/// (<https://owasp.org/www-community/attacks/CSV_Injection>). An apostrophe before it makes it a
+/// text. A number in E.164 or a masked contact is no formula that could do anything.
 fn is_formula(text: &str) -> bool {
     let is_number =
         |rest: &str| !rest.is_empty() && rest.chars().all(|letter| letter.is_ascii_digit() || letter == '•');

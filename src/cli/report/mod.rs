@@ -29,13 +29,15 @@ pub struct Options {
     /// The name of the report; without it, the reports are listed
     #[arg(value_parser = PossibleValuesParser::new(reports().iter().map(|report| report.name)), hide_possible_values = true)]
     name: Option<String>,
-    /// The start: how long ago (12h, 7d, 2w), or a date or a time (2026-11-01, 2026-11-01T08:00:00Z)
+    /// The start: how long ago (12h, 7d, 2w), or a date or a time (2026-11-01,
+    /// 2026-11-01T08:00:00Z)
     #[arg(long, default_value = "7d")]
     since: Moment,
     /// The end, in the same way [default: now]
     #[arg(long)]
     until: Option<Moment>,
-    /// The time of each row of a report over time, such as 1h, 1d or 1w [default: by the length of the whole time]
+    /// The time of each row of a report over time, such as 1h, 1d or 1w
+    /// [default: by the length of the whole time]
     #[arg(long)]
     by: Option<Span>,
     /// Only this project, by its name or its id

@@ -75,7 +75,8 @@ fn by_figure(answer: &Answer) -> Vec<String> {
     lines
 }
 
-/// A line of the chart and a column of the table for each text of a column, and a bar for their sum.
+/// A line of the chart and a column of the table for each text of a column, and a bar for their
+/// sum.
 fn by_series(answer: &Answer, series: &Column) -> Vec<String> {
     let Some(counted) = answer.report.figures().next() else { return Vec::new() };
     let mut times: Vec<&str> = answer.rows.iter().map(|row| string(row, "time")).collect();
@@ -116,7 +117,8 @@ fn by_series(answer: &Answer, series: &Column) -> Vec<String> {
     lines
 }
 
-/// All columns. Where a row is a sum, it has a bar for the first column that is a count. Where it is one thing, its time comes first.
+/// All columns. Where a row is a sum, it has a bar for the first column that is a count. Where it
+/// is one thing, its time comes first.
 fn table(answer: &Answer) -> Table {
     let columns = &answer.report.columns;
     let mut head: Vec<(String, bool)> =
@@ -229,7 +231,8 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// A text without what a terminal obeys: control characters, and those that turn the direction of a line.
+/// A text without what a terminal obeys: control characters, and those that turn the direction of a
+/// line.
 pub fn plain(text: &str) -> String {
     let is_obeyed = |letter: char| {
         letter.is_control()

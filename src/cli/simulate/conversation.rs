@@ -14,8 +14,9 @@ use crate::http::console::guard::is_local;
 /// How often the phone's screen is looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Without the API of a textback dev, the answer is over when nothing came for so long after a text. The texts of one
-/// answer come within a few milliseconds, and a simulated delivery takes 300 ms.
+/// Without the API of a textback dev, the answer is over when nothing came for so long after a
+/// text. The texts of one answer come within a few milliseconds, and a simulated delivery takes 300
+/// ms.
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// How the wait for the answer to a text ended.
@@ -59,7 +60,8 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Begins with what is on the screen already, which is no answer. An answer is waited for at most `within`.
+    /// Begins with what is on the screen already, which is no answer. An answer is waited for at
+    /// most `within`.
     pub async fn begin(
         remote: Remote,
         dev: Option<DevApi>,
@@ -89,7 +91,8 @@ impl Conversation {
 
     /// Looks at the phone once.
     pub async fn look(&mut self) -> Result<Vec<Event>, String> {
-        // Asked before the screen is read, so that all texts that the API knows of are on the screen.
+        // Asked before the screen is read, so that all texts that the API knows of are on the
+        // screen.
         let told = match (&self.dev, self.waiting.front()) {
             (Some(dev), Some(waiting)) => dev.fate(&self.number, &self.phone, &waiting.sid).await,
             _ => None,
@@ -129,7 +132,8 @@ pub struct DevApi {
 }
 
 impl DevApi {
-    /// The API of the `textback dev` that runs with a data folder, if its simulator is the one at `simulator`.
+    /// The API of the `textback dev` that runs with a data folder, if its simulator is the one at
+    /// `simulator`.
     pub fn find(data_dir: &Path, simulator: &Url) -> Option<Self> {
         let running = RunningDev::find(data_dir)?;
         if !is_same(&running.carrier.parse().ok()?, simulator) {
@@ -139,7 +143,8 @@ impl DevApi {
         Some(Self { http: reqwest::Client::new(), base: running.api, key })
     }
 
-    /// What became of a text, by the carrier's id of it. `None`: it is not decided yet, or the API does not tell.
+    /// What became of a text, by the carrier's id of it. `None`: it is not decided yet, or the API
+    /// does not tell.
     async fn fate(&self, number: &str, contact: &str, sid: &str) -> Option<Fate> {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.append_pair("number", number).append_pair("contact", contact).append_pair("limit", SESSIONS);

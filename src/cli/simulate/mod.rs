@@ -44,7 +44,8 @@ pub enum Command {
         #[arg(long, default_value_t = 300)]
         pace_ms: u64,
     },
-    /// Send a message from a phone, wait for the answer and print its texts. The exit code is 1 if there is none
+    /// Send a message from a phone, wait for the answer and print its texts. The exit code is 1 if
+    /// there is none
     Send {
         #[command(flatten)]
         at: At,
@@ -69,7 +70,8 @@ pub enum Command {
         #[arg(default_value = "")]
         body: String,
     },
-    /// Converse from a phone: each line of the standard input is a text, and the answers are printed as they come. Ctrl-D ends it
+    /// Converse from a phone: each line of the standard input is a text, and the answers are
+    /// printed as they come. Ctrl-D ends it
     Chat {
         #[command(flatten)]
         at: At,
@@ -114,7 +116,8 @@ pub struct At {
     /// The URL of the simulated Twilio
     #[arg(long, env = "TEXTBACK_SIMULATOR_URL", default_value = SIMULATOR_URL, value_parser = parse_http_url)]
     simulator_url: Url,
-    /// The data folder of the textback dev that uses the simulator. Its API tells why a text gets no answer
+    /// The data folder of the textback dev that uses the simulator. Its API tells why a text gets
+    /// no answer
     #[arg(long, env = "TEXTBACK_DATA_DIR", default_value = "./data")]
     data_dir: PathBuf,
 }
@@ -147,7 +150,7 @@ pub async fn run(command: Command) -> Done {
             }
             let listening = Listening::at(listen, "TEXTBACK_SIMULATOR_LISTEN").await?;
             let signal = stop_signal();
-            tracing::info!(address = %listening.address(), account_sid, numbers = numbers.join(" "), "simulating");
+            tracing::info!(address = %listening.address(), account_sid, numbers = numbers.join(" "), "simulator started");
             listening.serve(router::edge(body::bounded(simulator.routes())), signal).await?;
             Ok(ExitCode::SUCCESS)
         }
@@ -205,7 +208,8 @@ fn parse_number(text: &str) -> Result<String, &'static str> {
     )
 }
 
-/// A simulated phone is found again by its number, so a number without its plus would never see the answer.
+/// A simulated phone is found again by its number, so a number without its plus would never see the
+/// answer.
 fn parse_phone(text: &str) -> Result<String, &'static str> {
     if is_e164(text) {
         return Ok(text.to_owned());
@@ -233,8 +237,8 @@ async fn answer(conversation: &mut Conversation) -> Done {
     }
 }
 
-/// Texts each line of the standard input and prints what comes. What is no terminal is read on only after an answer, so
-/// that lines of a pipe do not become one turn.
+/// Texts each line of the standard input and prints what comes. What is no terminal is read on only
+/// after an answer, so that lines of a pipe do not become one turn.
 async fn chat(mut conversation: Conversation) -> Done {
     let is_terminal = std::io::stdin().is_terminal();
     let mut lines = lines_of_input();
@@ -253,8 +257,8 @@ async fn chat(mut conversation: Conversation) -> Done {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The lines of the standard input. A thread of its own reads them, which ends with the process: nothing can interrupt a
-/// read from a terminal.
+/// The lines of the standard input. A thread of its own reads them, which ends with the process:
+/// nothing can interrupt a read from a terminal.
 fn lines_of_input() -> mpsc::Receiver<String> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {

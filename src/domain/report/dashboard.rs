@@ -94,7 +94,8 @@ fn size(report: &Report) -> (u32, u32) {
 }
 
 impl Dashboard {
-    /// Its questions in rows, each with its position. A question that stands alone in its row is as wide as the row.
+    /// Its questions in rows, each with its position. A question that stands alone in its row is as
+    /// wide as the row.
     pub fn rows(&self) -> Vec<Vec<(Report, Position)>> {
         let mut all = reports();
         let mut rows: Vec<Vec<(Report, Position)>> = Vec::new();

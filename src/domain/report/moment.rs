@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 
-/// The longest time that can be given. It is over the age of any textback, and no sum of times overflows.
+/// The longest time that can be given. It is over the age of any textback, and no sum of times
+/// overflows.
 const MOST_DAYS: i64 = 3660;
 
 /// A length of time, such as `12h`, `7d` or `2w`. It is positive.
@@ -85,8 +86,8 @@ impl Moment {
     }
 }
 
-/// The length of a bucket in seconds, for a time of at least so many days. A time then has some thirty of them. The views that are
-/// counted by the hour have none shorter.
+/// The length of a bucket in seconds, for a time of at least so many days. A time then has some
+/// thirty of them. The views that are counted by the hour have none shorter.
 pub const BUCKETS: [(i64, i64); 4] = [(61, 604_800), (11, 86_400), (3, 21_600), (0, 3_600)];
 
 /// The length of a bucket for a time.

@@ -135,7 +135,8 @@ fn what_is_counted_next_once_all_is_counted() {
     ]);
 }
 
-/// From nothing, and from any time later, the steps end, and count each hour before the last end for good exactly once.
+/// From nothing, and from any time later, the steps end, and count each hour before the last end
+/// for good exactly once.
 #[test]
 fn the_steps_settle_each_hour_once() {
     let mut state = Progress { settled_until: None, ended_until: None, counted_from: None, oldest: None, ..progress() };

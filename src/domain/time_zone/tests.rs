@@ -1,5 +1,5 @@
-//! Tests the zones of numbers. What is expected comes from the numbering plans of the countries and from where their zones are, and not
-//! from the data.
+//! Tests the zones of numbers. What is expected comes from the numbering plans of the countries and
+//! from where their zones are, and not from the data.
 
 use proptest::prelude::*;
 
@@ -94,7 +94,8 @@ const OF_NORTH_AMERICA: &[Expected] = &[
     ("+17755550123", &["America/Denver", "America/Los_Angeles"], &[]),
     ("+19285550123", &["America/Denver", "America/Phoenix"], &[]),
     ("+19075550123", &["America/Adak", "America/Anchorage"], &[]),
-    // Ontario's north-west, British Columbia and an overlay, the Arctic, Quebec's east, Labrador and its overlay, Saskatchewan.
+    // Ontario's north-west, British Columbia and an overlay, the Arctic, Quebec's east, Labrador
+    // and its overlay, Saskatchewan.
     ("+18075550123", &["America/Toronto", "America/Winnipeg"], &[]),
     ("+12505550123", &["America/Vancouver", "America/Edmonton"], &["America/Toronto"]),
     ("+17785550123", &["America/Vancouver", "America/Edmonton"], &[]),
@@ -113,7 +114,8 @@ const OF_NORTH_AMERICA: &[Expected] = &[
 ];
 
 const OF_OTHER_COUNTRIES: &[Expected] = &[
-    // Australian mobile, 1300, 1800 and satellite numbers say nothing of a place. Landlines do: Sydney, Melbourne, Brisbane, Perth.
+    // Australian mobile, 1300, 1800 and satellite numbers say nothing of a place. Landlines do:
+    // Sydney, Melbourne, Brisbane, Perth.
     ("+61412345678", AUSTRALIAN, &["Pacific/Auckland"]),
     ("+611300123456", AUSTRALIAN, &[]),
     ("+611800123456", AUSTRALIAN, &[]),
@@ -128,7 +130,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+61891641234", &["Indian/Christmas"], &[]),
     ("+672322123", &["Pacific/Norfolk"], &["Antarctica/Casey"]),
     ("+672139123", &["Antarctica/Macquarie"], &[]),
-    // +7: Russian mobile and toll-free numbers, those of Kazakhstan, Moscow, Kaliningrad, Saratov, Vladivostok.
+    // +7: Russian mobile and toll-free numbers, those of Kazakhstan, Moscow, Kaliningrad, Saratov,
+    // Vladivostok.
     ("+79161234567", RUSSIAN, &["Asia/Almaty"]),
     ("+78001234567", RUSSIAN, &[]),
     ("+77012345678", &["Asia/Almaty", "Asia/Aqtobe"], &["Europe/Moscow", "Asia/Kamchatka"]),
@@ -137,7 +140,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+74012123456", &["Europe/Kaliningrad"], &["Europe/Moscow"]),
     ("+78452123456", &["Europe/Saratov"], &["Asia/Omsk"]),
     ("+74232123456", &["Asia/Vladivostok"], &["Europe/Moscow"]),
-    // The islands of Spain, Portugal, Ecuador, Chile, New Zealand: their mobile numbers are those of the mainland.
+    // The islands of Spain, Portugal, Ecuador, Chile, New Zealand: their mobile numbers are those
+    // of the mainland.
     ("+34612345678", &["Europe/Madrid", "Atlantic/Canary"], &["Europe/Lisbon"]),
     ("+34900123456", &["Europe/Madrid", "Atlantic/Canary"], &[]),
     ("+34911234567", &["Europe/Madrid"], &["Atlantic/Canary"]),
@@ -156,7 +160,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+62215551234", &["Asia/Jakarta"], &["Asia/Jayapura"]),
     ("+62361234567", &["Asia/Makassar"], &["Asia/Jakarta"]),
     ("+62967521234", &["Asia/Jayapura"], &["Asia/Makassar"]),
-    // Brazil's mobile numbers have the area code of a place: São Paulo, Manaus, Belém, Recife with Noronha, Rio Branco.
+    // Brazil's mobile numbers have the area code of a place: São Paulo, Manaus, Belém, Recife with
+    // Noronha, Rio Branco.
     ("+5511987654321", &["America/Sao_Paulo"], &["America/Manaus"]),
     ("+5592987654321", &["America/Manaus"], &["America/Noronha"]),
     ("+5591987654321", &["America/Belem"], &["America/Noronha"]),
@@ -170,14 +175,16 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+529981234567", &["America/Cancun"], &["America/Tijuana"]),
     ("+526141234567", &["America/Chihuahua"], &["America/Tijuana"]),
     ("+528001234567", MEXICAN, &[]),
-    // Turkey and Northern Cyprus; Israel and the Palestinian territories, which have a code of their own besides.
+    // Turkey and Northern Cyprus; Israel and the Palestinian territories, which have a code of
+    // their own besides.
     ("+903922281234", &["Europe/Istanbul", "Asia/Famagusta"], &[]),
     ("+905338612345", &["Europe/Istanbul", "Asia/Famagusta"], &[]),
     ("+905321234567", &["Europe/Istanbul"], &["Asia/Famagusta"]),
     ("+972599123456", &["Asia/Jerusalem", "Asia/Gaza", "Asia/Hebron"], &[]),
     ("+972502345678", &["Asia/Jerusalem"], &["Asia/Hebron"]),
     ("+970599123456", &["Asia/Gaza", "Asia/Hebron"], &["Asia/Jerusalem"]),
-    // Mongolia, Congo, China, Papua New Guinea, Kiribati, Micronesia, Polynesia, Greenland, Réunion, Mayotte.
+    // Mongolia, Congo, China, Papua New Guinea, Kiribati, Micronesia, Polynesia, Greenland,
+    // Réunion, Mayotte.
     ("+97688123456", &["Asia/Ulaanbaatar", "Asia/Hovd"], &[]),
     ("+243812345678", &["Africa/Kinshasa", "Africa/Lubumbashi"], &[]),
     ("+8613812345678", &["Asia/Shanghai", "Asia/Urumqi"], &[]),
@@ -190,7 +197,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+299221234", &["America/Nuuk", "America/Danmarkshavn", "America/Thule"], &[]),
     ("+262692123456", &["Indian/Reunion"], &["Indian/Mayotte"]),
     ("+262639012345", &["Indian/Mayotte"], &["Indian/Reunion"]),
-    // Countries in one zone, whose row at the calling code is that of another country or of an old law in the source.
+    // Countries in one zone, whose row at the calling code is that of another country or of an old
+    // law in the source.
     ("+213551234567", &["Africa/Algiers"], &["Europe/Paris"]),
     ("+212612345678", &["Africa/Casablanca"], &["Atlantic/Canary"]),
     ("+218912345678", &["Africa/Tripoli"], &["Europe/Bucharest"]),
@@ -201,7 +209,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+4915112345678", &["Europe/Berlin"], &["Europe/London"]),
     ("+33612345678", &["Europe/Paris"], &["Indian/Reunion"]),
     ("+819012345678", &["Asia/Tokyo"], &[]),
-    // One clock, several names: the United Kingdom and its neighbours, Åland, Svalbard, the Vatican, Curaçao and Bonaire, Kosovo.
+    // One clock, several names: the United Kingdom and its neighbours, Åland, Svalbard, the
+    // Vatican, Curaçao and Bonaire, Kosovo.
     ("+447400123456", &["Europe/London"], &["Europe/Paris"]),
     ("+443001234567", &["Europe/London"], &[]),
     ("+447797712345", &["Europe/Jersey"], &["Europe/Paris"]),
@@ -216,7 +225,8 @@ const OF_OTHER_COUNTRIES: &[Expected] = &[
     ("+61999999999", AUSTRALIAN, &[]),
     ("+7123", RUSSIAN, &[]),
     ("+620000000", INDONESIAN, &[]),
-    // No country: global networks, freephone of the world, codes that nobody has, what is no number.
+    // No country: global networks, freephone of the world, codes that nobody has, what is no
+    // number.
     ("+80012345678", &["UTC"], &["Europe/London"]),
     ("+870773123456", &["UTC"], &[]),
     ("+87812345678901", &["UTC"], &[]),
@@ -279,7 +289,8 @@ fn no_correction_says_what_the_source_says() {
     assert!(superfluous.is_empty(), "{superfluous:?}");
 }
 
-/// Names that the IANA database has replaced are asked of no database: those of zone.tab are on every system.
+/// Names that the IANA database has replaced are asked of no database: those of zone.tab are on
+/// every system.
 #[test]
 fn every_zone_has_its_name_of_today() {
     let today: TimeZones =

@@ -29,7 +29,8 @@ pub struct Api;
 #[derive(Object)]
 struct NewAgent {
     /// The name, which no other agent of the project has.
-    // Before the version: that refuses fields that it does not know, and this one is taken out first.
+    // Before the version: that refuses fields that it does not know, and this one is taken out
+    // first.
     #[oai(validator(min_length = 1, max_length = 100))]
     name: String,
     #[oai(flatten)]
@@ -43,7 +44,8 @@ struct Agent {
     id: Uuid,
     name: String,
     created_at: DateTime<Utc>,
-    /// What signs the requests to an `http` agent (`whsec_…`). It is told only once, when it is drawn.
+    /// What signs the requests to an `http` agent (`whsec_…`). It is told only once, when it is
+    /// drawn.
     signing_secret: Option<String>,
     last_error: Option<LastError>,
     #[oai(flatten)]
@@ -122,8 +124,8 @@ impl Api {
 
     /// Change the secret that signs requests to an `http` agent
     ///
-    /// For 24 hours requests are signed with the previous secret too: the header then holds two signatures, and either is
-    /// valid.
+    /// For 24 hours requests are signed with the previous secret too: the header then holds two
+    /// signatures, and either is valid.
     #[oai(path = "/agents/:id/signing-secret", method = "post", operation_id = "change_signing_secret")]
     async fn change_signing_secret(
         &self,

@@ -1,5 +1,5 @@
-//! Checks API keys before a byte of the body is read: which project a key belongs to and what it may do. Never says why
-//! a key is wrong.
+//! Checks API keys before a byte of the body is read: which project a key belongs to and what it
+//! may do. Never says why a key is wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,16 +45,16 @@ impl Caller {
     }
 }
 
-/// How many keys that were never valid are looked up at a time. Their look-ups must not use up the connections that
-/// store texts.
+/// How many keys that were never valid are looked up at a time. Their look-ups must not use up the
+/// connections that store texts.
 const UNKNOWN_AT_A_TIME: usize = 2;
 /// How long such a look-up may wait for a permit.
 const TURN_WITHIN: Duration = Duration::from_secs(2);
-/// The same for addresses that guess. A valid key is never refused, because behind a proxy all clients share one
-/// address.
+/// The same for addresses that guess. A valid key is never refused, because behind a proxy all
+/// clients share one address.
 const GUESSED_AT_A_TIME: usize = 1;
-/// How long after its last use a valid key is looked up without waiting. Each request still looks it up, so a revoked
-/// key is refused at once.
+/// How long after its last use a valid key is looked up without waiting. Each request still looks
+/// it up, so a revoked key is refused at once.
 const KNOWN_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// Checks the key of each request. Clones share one state and are cheap.

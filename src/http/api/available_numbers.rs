@@ -29,7 +29,8 @@ struct AvailableNumber {
     sms: bool,
     mms: bool,
     voice: bool,
-    /// Which address the carrier asks for before it sells the number: `none`, `any`, `local` or `foreign`.
+    /// Which address the carrier asks for before it sells the number: `none`, `any`, `local` or
+    /// `foreign`.
     address_requirements: Option<String>,
 }
 

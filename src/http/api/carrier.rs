@@ -26,15 +26,18 @@ struct Credentials {
     /// The carrier's id of the account. At Twilio it has AC and 32 hexadecimal digits.
     #[oai(validator(min_length = 1, max_length = 200))]
     account_sid: String,
-    /// The primary auth token. It signs webhooks, and it is used for REST calls if there is no API key.
+    /// The primary auth token. It signs webhooks, and it is used for REST calls if there is no API
+    /// key.
     #[oai(validator(min_length = 1, max_length = 200))]
     auth_token: String,
-    /// The id of an API key for REST calls, with its secret. At Twilio it has SK and 32 hexadecimal digits.
+    /// The id of an API key for REST calls, with its secret. At Twilio it has SK and 32 hexadecimal
+    /// digits.
     #[oai(validator(min_length = 1, max_length = 200))]
     api_key_sid: Option<String>,
     #[oai(validator(min_length = 1, max_length = 200))]
     api_key_secret: Option<String>,
-    /// The secondary auth token, which will be promoted next. While it is set, webhooks signed with either are accepted.
+    /// The secondary auth token, which will be promoted next. While it is set, webhooks signed with
+    /// either are accepted.
     #[oai(validator(min_length = 1, max_length = 200))]
     next_auth_token: Option<String>,
 }
@@ -84,8 +87,8 @@ pub(super) fn of_carrier(error: CarrierError) -> Problem {
 impl Api {
     /// Set the carrier account of the project
     ///
-    /// Tries the credentials at the carrier, and replaces the account that the project had. Secrets are encrypted at rest
-    /// and never returned. A subaccount has its own id and token.
+    /// Tries the credentials at the carrier, and replaces the account that the project had. Secrets
+    /// are encrypted at rest and never returned. A subaccount has its own id and token.
     #[oai(path = "/carrier", method = "put", operation_id = "put_carrier")]
     async fn put(
         &self,
@@ -125,7 +128,7 @@ impl Api {
             CredentialsError::Failed(error) => of_carrier(error),
         })?;
         state.accounts.put(&account).await?;
-        tracing::info!(account_sid = account.id(), "carrier account set");
+        tracing::info!(account_sid = account.id(), "the carrier account was set");
         Ok(Json(Carrier::of(&account, &state)))
     }
 

@@ -34,8 +34,9 @@ struct Consent {
     recorded_at: DateTime<Utc>,
 }
 
-/// What a contact said in another way than by a message. `opted_out` cancels planned messages and ends the session. The
-/// carrier keeps its own record: a contact that is opted in only here is still refused there.
+/// What a contact said in another way than by a message. `opted_out` cancels planned messages and
+/// ends the session. The carrier keeps its own record: a contact that is opted in only here is
+/// still refused there.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewConsent {

@@ -1,5 +1,5 @@
-//! `/v1/countries`: in which countries messages go both ways, and where a number must be registered. A project may set
-//! rules of its own.
+//! `/v1/countries`: in which countries messages go both ways, and where a number must be
+//! registered. A project may set rules of its own.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use poem::web::Data;
@@ -20,7 +20,8 @@ use crate::storage::{country, database};
 /// `/v1/countries`
 pub struct Api;
 
-/// What applies to messages in a country: what sources say, unless the project has a rule of its own.
+/// What applies to messages in a country: what sources say, unless the project has a rule of its
+/// own.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Country {
@@ -47,8 +48,8 @@ struct Country {
     changed_at: Option<DateTime<Utc>>,
 }
 
-/// A rule of the project's own. A field that is left out stays as it is. Null removes it, so that what sources say
-/// applies.
+/// A rule of the project's own. A field that is left out stays as it is. Null removes it, so that
+/// what sources say applies.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct CountryChanges {
@@ -85,8 +86,8 @@ impl Api {
 
     /// Set the project's own rule for a country
     ///
-    /// It applies to the project's numbers at once: messages that wait for a registration are sent if none is required any
-    /// more.
+    /// It applies to the project's numbers at once: messages that wait for a registration are sent
+    /// if none is required any more.
     #[oai(path = "/countries/:iso2", method = "patch", operation_id = "set_country_policy")]
     async fn set_policy(
         &self,

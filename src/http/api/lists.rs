@@ -28,8 +28,8 @@ impl<T: Type + ParseFromJSON + ToJSON> List<T> {
         Self { items: page.items.into_iter().map(Into::into).collect(), next_cursor }
     }
 
-    /// The position that was requested. A cursor names the items of its list, because the positions of many lists are ids, and
-    /// that of another list would silently show a part of this one.
+    /// The position that was requested. A cursor names the items of its list, because the positions
+    /// of many lists are ids, and that of another list would silently show a part of this one.
     pub fn cursor<P: FromStr>(requested: Option<String>) -> Result<Option<P>, Problem> {
         let Some(cursor) = requested else { return Ok(None) };
         let position = cursor.split_once('.').filter(|(items, _)| **items == *T::name());
@@ -55,8 +55,9 @@ pub fn limit(requested: Option<u32>) -> Result<u32, Problem> {
     }
 }
 
-/// A parameter that filters a list by a number of the project: in E.164 or a short code, and one that the project has or had.
-/// Anything else would find nothing, and the caller would not know why.
+/// A parameter that filters a list by a number of the project: in E.164 or a short code, and one
+/// that the project has or had. Anything else would find nothing, and the caller would not know
+/// why.
 pub async fn number(state: &ApiState, project_id: Uuid, requested: Option<String>) -> Result<Option<String>, Problem> {
     let Some(number) = requested else { return Ok(None) };
     if !phone_number::is_e164_or_short_code(&number) {
@@ -78,8 +79,8 @@ pub async fn number(state: &ApiState, project_id: Uuid, requested: Option<String
     }
 }
 
-/// A parameter that filters a list by a contact. Sessions have contacts that are not in E.164, because carriers pass on what the
-/// sender's network says.
+/// A parameter that filters a list by a contact. Sessions have contacts that are not in E.164,
+/// because carriers pass on what the sender's network says.
 pub fn contact(requested: Option<String>) -> Result<Option<String>, Problem> {
     requested.map(|contact| check_contact(contact, ", with the plus as %2B")).transpose()
 }

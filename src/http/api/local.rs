@@ -1,4 +1,5 @@
-//! The API inside a command: the same operations with the same checks, without a key and without a server.
+//! The API inside a command: the same operations with the same checks, without a key and without a
+//! server.
 
 use poem::endpoint::BoxEndpoint;
 use poem::http::{Method, Uri, header};

@@ -1,4 +1,5 @@
-//! `/v1/media`: what came with texts, fetched from the carrier when somebody asks; it keeps no bytes.
+//! `/v1/media`: what came with texts, fetched from the carrier when somebody asks; it keeps no
+//! bytes.
 
 use poem::http::StatusCode;
 use poem::web::Data;
@@ -39,8 +40,9 @@ enum Fetched {
 impl Api {
     /// Fetch a file of an inbound message
     ///
-    /// It is fetched from the carrier with the project's credentials, which are sent to no other server. It may have up to
-    /// 16 MiB and be an image, a sound, a video, a contact card, a calendar, a PDF or plain text.
+    /// It is fetched from the carrier with the project's credentials, which are sent to no other
+    /// server. It may have up to 16 MiB and be an image, a sound, a video, a contact card, a
+    /// calendar, a PDF or plain text.
     #[oai(path = "/media/:id", method = "get", operation_id = "get_medium")]
     async fn get(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Fetched, Problem> {
         let found = attachment::find(&mut *state.storage.connection().await?, caller.reader(), *id).await?;

@@ -50,10 +50,12 @@ struct NewMessage {
     to: String,
     /// The text, 1 to 1600 characters. Give a body or a template. With media it may be left out.
     body: Option<String>,
-    /// A number of the project, or a pool that some of them are in: at Twilio a messaging service (MG…). Of a pool the message leaves
-    /// from the number of the contact's session, else from the number that the contact had to do with last, else from one of the
-    /// contact's country. Without `from` the message leaves from the number that the contact had to do with last, else
-    /// from one of the contact's country, else from the project's `default_number`, else from the oldest.
+    /// A number of the project, or a pool that some of them are in: at Twilio a messaging service
+    /// (MG…). Of a pool the message leaves from the number of the contact's session, else from the
+    /// number that the contact had to do with last, else from one of the contact's country. Without
+    /// `from` the message leaves from the number that the contact had to do with last, else from
+    /// one of the contact's country, else from the project's `default_number`, else from the
+    /// oldest.
     from: Option<String>,
     on_active_session: Option<OnActiveSession>,
     /// The addresses of up to ten files, such as pictures, which the carrier fetches.
@@ -63,11 +65,12 @@ struct NewMessage {
     template: Option<String>,
     /// The variables of the template: all that it looks up, and no others.
     variables: Option<BTreeMap<String, Any<Value>>>,
-    /// The message is not sent before this time, and not in the contact's quiet hours. At most a year ahead. A time in
-    /// the past means now.
+    /// The message is not sent before this time, and not in the contact's quiet hours. At most a
+    /// year ahead. A time in the past means now.
     send_at: Option<DateTime<Utc>>,
-    /// Whether to send although the carrier said before that the contact's number is a landline, which gets no messages.
-    /// Without it such a message is refused (`contact_is_landline`), until the contact texts.
+    /// Whether to send although the carrier said before that the contact's number is a landline,
+    /// which gets no messages. Without it such a message is refused (`contact_is_landline`), until
+    /// the contact texts.
     #[oai(default)]
     even_to_landline: bool,
 }
@@ -80,7 +83,8 @@ struct MessageAccepted {
     message_id: Uuid,
     /// The session that it is in. A scheduled message has none.
     session_id: Option<Uuid>,
-    /// Our number that it leaves from. Left out while a scheduled message to a pool waits: the number is chosen when it is due.
+    /// Our number that it leaves from. Left out while a scheduled message to a pool waits: the
+    /// number is chosen when it is due.
     number: Option<String>,
     /// The pool that it was sent to.
     pool_id: Option<String>,
@@ -99,14 +103,15 @@ enum Accepted {
 impl Api {
     /// Send a message
     ///
-    /// Opens a session, runs the agent's `start` in it, and sends the message. The contact's reply continues the session,
-    /// with this message in its history.
+    /// Opens a session, runs the agent's `start` in it, and sends the message. The contact's reply
+    /// continues the session, with this message in its history.
     #[oai(path = "/messages", method = "post", operation_id = "send_message")]
     async fn send(
         &self,
         state: Data<&ApiState>,
         caller: Caller,
-        /// For a week the same key with the same request gets the first answer. With another request it is refused.
+        /// For a week the same key with the same request gets the first answer. With another
+        /// request it is refused.
         #[oai(name = "Idempotency-Key")]
         key: IdempotencyKey,
         made: Data<&Made>,
@@ -154,8 +159,8 @@ impl Api {
         caller: Caller,
         id: Path<Uuid>,
     ) -> Result<Json<TracedMessage>, Problem> {
-        // First the scheduled one: it may become a message between the two queries, and a message never becomes a
-        // scheduled one.
+        // First the scheduled one: it may become a message between the two queries, and a message
+        // never becomes a scheduled one.
         let mut connection = state.storage.connection().await?;
         if let Some(scheduled) = scheduled_message::find(&mut connection, caller.reader(), *id).await? {
             return Ok(Json(scheduled.into()));

@@ -44,9 +44,11 @@ use crate::telemetry::metrics;
 
 /// A script may have 256 kB, and JSON may double it.
 const MOST_BYTES_OF_AN_AGENT: usize = 1 << 20;
-/// A message has at most 64 kB of variables ([`crate::domain::bounds::VARIABLES_BYTES`]) and ten URLs of 4,000 characters.
+/// A message has at most 64 kB of variables ([`crate::domain::bounds::VARIABLES_BYTES`]) and ten
+/// URLs of 4,000 characters.
 const MOST_BYTES_OF_A_MESSAGE: usize = 128 << 10;
-/// All other requests are short. Parsed JSON takes about twenty times its bytes, so no limit is larger than necessary.
+/// All other requests are short. Parsed JSON takes about twenty times its bytes, so no limit is
+/// larger than necessary.
 const MOST_BYTES: usize = 64 << 10;
 
 /// What the operations need.
@@ -118,8 +120,8 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
 
 /// The OpenAPI document, as it is committed in `openapi/textback.yaml`.
 pub fn document() -> String {
-    // With serde_json's arbitrary_precision, which starlark enables, YAML shows a number as an object with one field. That
-    // field is on a line of its own below the name of the value.
+    // With serde_json's arbitrary_precision, which starlark enables, YAML shows a number as an
+    // object with one field. That field is on a line of its own below the name of the value.
     let mut lines: Vec<String> = Vec::new();
     for line in service().spec_yaml().lines() {
         match (line.trim_start().strip_prefix("$serde_json::private::Number: "), lines.last_mut()) {
@@ -176,8 +178,8 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     routes.nest("/docs", docs).at("/openapi.yaml", document)
 }
 
-/// A request whose time is measured. One that is dropped is counted too, without a status: its client went away, or it took
-/// too long.
+/// A request whose time is measured. One that is dropped is counted too, without a status: its
+/// client went away, or it took too long.
 struct Measured {
     operation: &'static str,
     began: Instant,
@@ -207,8 +209,8 @@ impl Drop for Measured {
     }
 }
 
-/// Checks the key before a byte of the body is read, reads the body here, so that no request can exceed its memory limit,
-/// and checks the request against the document.
+/// Checks the key before a byte of the body is read, reads the body here, so that no request can
+/// exceed its memory limit, and checks the request against the document.
 async fn bounded<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,

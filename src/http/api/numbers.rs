@@ -1,4 +1,5 @@
-//! `/v1/numbers`: the numbers that people text to. They are attached, reconciled with the carrier, and detached.
+//! `/v1/numbers`: the numbers that people text to. They are attached, reconciled with the carrier,
+//! and detached.
 
 use chrono::{DateTime, Utc};
 use poem::web::Data;
@@ -44,8 +45,8 @@ struct NewNumber {
     /// Whether to buy the number if the account does not own it. A short code can't be bought here.
     #[oai(default)]
     buy: bool,
-    /// Whether its webhooks are set again when somebody else changes them. Without it a new number has true, and an
-    /// attached one keeps its setting.
+    /// Whether its webhooks are set again when somebody else changes them. Without it a new number
+    /// has true, and an attached one keeps its setting.
     repair_drift: Option<bool>,
 }
 
@@ -65,13 +66,14 @@ struct Number {
     id: Uuid,
     number: String,
     agent_id: Uuid,
-    /// The ISO 3166-1 alpha-2 code of its country, if its digits tell. Those of a short code never do.
+    /// The ISO 3166-1 alpha-2 code of its country, if its digits tell. Those of a short code never
+    /// do.
     country: Option<String>,
     wanted: DesiredState,
     /// The carrier's id of the number. Left out until it was found or bought.
     carrier_id: Option<String>,
-    /// The carrier's id of the pool that it is in, as last observed: at Twilio a messaging service (MG…). Texts may be sent to the
-    /// pool. Left out if it is in none.
+    /// The carrier's id of the pool that it is in, as last observed: at Twilio a messaging service
+    /// (MG…). Texts may be sent to the pool. Left out if it is in none.
     pool_id: Option<String>,
     /// Its type at the carrier, such as `local`, `mobile`, `toll-free` or `short-code`.
     number_type: Option<String>,
@@ -122,9 +124,9 @@ enum DetachAnswer {
 impl Api {
     /// Attach a number, and buy it if `buy` is true
     ///
-    /// Finds the number in the carrier account or buys it, and sets its webhooks. The answer's `steps` tell what was done.
-    /// Repeating the request is safe: it continues where it was interrupted, and buys nothing twice. It may change the
-    /// agent.
+    /// Finds the number in the carrier account or buys it, and sets its webhooks. The answer's
+    /// `steps` tell what was done. Repeating the request is safe: it continues where it was
+    /// interrupted, and buys nothing twice. It may change the agent.
     #[oai(path = "/numbers", method = "post", operation_id = "attach_number")]
     async fn attach(
         &self,
@@ -220,7 +222,8 @@ impl Api {
         state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
-        /// What happens to the number at the carrier. Required. A short code can't be released here.
+        /// What happens to the number at the carrier. Required. A short code can't be released
+        /// here.
         at_carrier: Query<Option<OnDetach>>,
     ) -> Result<DetachAnswer, Problem> {
         let project_id = caller.writer()?;
@@ -286,8 +289,8 @@ impl Api {
     }
 }
 
-/// Reconciles a number for whoever asks about its health. What the carrier says of it is told in its health; only a failure
-/// of our own is an error.
+/// Reconciles a number for whoever asks about its health. What the carrier says of it is told in
+/// its health; only a failure of our own is an error.
 async fn refresh_observation(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<(), Problem> {
     let reconciled = match account(state, project_id).await {
         Ok(account) => {
@@ -384,7 +387,8 @@ fn busy() -> Problem {
     )
 }
 
-/// Claims a number, to reconcile it here and now. A worker that has it is done in a moment, and that is waited for.
+/// Claims a number, to reconcile it here and now. A worker that has it is done in a moment, and
+/// that is waited for.
 async fn claim(state: &ApiState, project_id: Uuid, id: Uuid) -> Result<Claim, Problem> {
     let until = tokio::time::Instant::now() + BUSY;
     loop {
@@ -446,7 +450,8 @@ pub(super) fn without_sms(country: &Country) -> Problem {
 }
 
 impl Number {
-    /// The answer about a number. A step that can't be read is a decode error, as if the query had read it.
+    /// The answer about a number. A step that can't be read is a decode error, as if the query had
+    /// read it.
     fn of(number: number::Number, country: Option<&Country>) -> Result<Self, sqlx::Error> {
         Ok(Self {
             warnings: health::diagnose(&number, country).into_iter().map(|found| found.what).collect(),

@@ -20,16 +20,16 @@ use crate::storage::{country, number, project};
 /// `/v1/project`
 pub struct Api;
 
-/// The rate limits and the loop detection for inbound messages. A message over a limit is stored as `held` with its
-/// reason. The agent does not answer it, and sees it in the history with the next message. 0 means no limit. STOP, START
-/// and HELP always pass.
+/// The rate limits and the loop detection for inbound messages. A message over a limit is stored as
+/// `held` with its reason. The agent does not answer it, and sees it in the history with the next
+/// message. 0 means no limit. STOP, START and HELP always pass.
 #[derive(Object)]
 struct Guards {
     /// Messages of one contact to one number in any minute.
     texts_per_contact_per_minute: i32,
-    /// A contact that sends the same text this many times within five minutes, and gets the same answers again and again, is
-    /// paused for ten minutes. This ends loops between two automatic senders. Whoever gets another answer each time is not
-    /// paused.
+    /// A contact that sends the same text this many times within five minutes, and gets the same
+    /// answers again and again, is paused for ten minutes. This ends loops between two automatic
+    /// senders. Whoever gets another answer each time is not paused.
     repeats_in_five_minutes: i32,
     /// Messages to the whole project in a minute of the clock.
     texts_per_project_per_minute: i32,
@@ -50,7 +50,8 @@ struct GuardChanges {
     texts_per_project_per_minute: MaybeUndefined<i32>,
 }
 
-/// When no warning and no scheduled message is sent, in the contact's own time. They may span midnight.
+/// When no warning and no scheduled message is sent, in the contact's own time. They may span
+/// midnight.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct QuietHours {
@@ -60,8 +61,9 @@ struct QuietHours {
     until: String,
 }
 
-/// The project's own words for what a contact wants, such as ARRET or BAJA, besides STOP, START, HELP and the other words of
-/// carriers. They are compared, kept and told in lower case, without marks and with one blank between two words.
+/// The project's own words for what a contact wants, such as ARRET or BAJA, besides STOP, START,
+/// HELP and the other words of carriers. They are compared, kept and told in lower case, without
+/// marks and with one blank between two words.
 #[derive(Object)]
 struct Keywords {
     /// Opts out, as STOP does.
@@ -72,8 +74,9 @@ struct Keywords {
     help: Vec<String>,
 }
 
-/// Changes to the project's own words: up to 20 in each list, each a word or a short phrase of at most 32 characters. A list
-/// that is left out stays as it is. Null or an empty list removes its words.
+/// Changes to the project's own words: up to 20 in each list, each a word or a short phrase of at
+/// most 32 characters. A list that is left out stays as it is. Null or an empty list removes its
+/// words.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct KeywordChanges {
@@ -100,15 +103,15 @@ struct Project {
     outbound_per_project_per_minute: i32,
     /// The same in 24 hours.
     outbound_per_project_per_day: i32,
-    /// The countries that the project sends to, as ISO 3166-1 alpha-2 codes. `001` stands for numbers of no country, such
-    /// as +882. Without a list the project sends to the countries of its numbers and to contacts who wrote first. A list
-    /// applies to answers too.
+    /// The countries that the project sends to, as ISO 3166-1 alpha-2 codes. `001` stands for
+    /// numbers of no country, such as +882. Without a list the project sends to the countries of
+    /// its numbers and to contacts who wrote first. A list applies to answers too.
     allowed_countries: Option<Vec<String>>,
-    /// What a contact gets who sends HELP or INFO. Without it only the carrier answers, and to a short code, where the carrier
-    /// does not, textback answers with words of its own.
+    /// What a contact gets who sends HELP or INFO. Without it only the carrier answers, and to a
+    /// short code, where the carrier does not, textback answers with words of its own.
     help_message: Option<String>,
-    /// What a contact gets who sends STOP to a short code. Without it textback confirms with words of its own. To other numbers
-    /// only the carrier answers.
+    /// What a contact gets who sends STOP to a short code. Without it textback confirms with words
+    /// of its own. To other numbers only the carrier answers.
     opt_out_message: Option<String>,
     /// The same for START.
     opt_in_message: Option<String>,
@@ -126,7 +129,8 @@ struct ProjectChanges {
     #[oai(validator(min_length = 1, max_length = 100))]
     name: MaybeUndefined<String>,
     guards: MaybeUndefined<GuardChanges>,
-    /// How many messages the project may send to one contact in an hour (0 to 100000). 0 means no limit.
+    /// How many messages the project may send to one contact in an hour (0 to 100000). 0 means no
+    /// limit.
     #[oai(validator(maximum(value = "100000"), minimum(value = "0")))]
     outbound_per_contact_per_hour: MaybeUndefined<i32>,
     /// The same in 24 hours. 0 to 100000.

@@ -29,7 +29,8 @@ pub struct Api;
 struct QuarantineItem {
     id: Uuid,
     kind: QuarantineKind,
-    /// Why it fits nothing, such as `number_not_attached`, or the name of the rule of the database that refused it.
+    /// Why it fits nothing, such as `number_not_attached`, or the name of the rule of the database
+    /// that refused it.
     reason: String,
     /// The carrier's id of the message.
     carrier_id: Option<String>,
@@ -46,13 +47,15 @@ struct Parameter {
     value: String,
 }
 
-/// Something in quarantine with all that it says. It holds personal data: the contact's number and text.
+/// Something in quarantine with all that it says. It holds personal data: the contact's number and
+/// text.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct WholeQuarantineItem {
     id: Uuid,
     kind: QuarantineKind,
-    /// Why it fits nothing, such as `number_not_attached`, or the name of the rule of the database that refused it.
+    /// Why it fits nothing, such as `number_not_attached`, or the name of the rule of the database
+    /// that refused it.
     reason: String,
     /// The carrier's id of the message.
     carrier_id: Option<String>,
@@ -60,7 +63,8 @@ struct WholeQuarantineItem {
     /// When it was replayed. Left out while it still fits nothing.
     replayed_at: Option<DateTime<Utc>>,
     replay_outcome: Option<ReplayOutcome>,
-    /// The parameters of the request, decoded, in the order they came. What is not UTF-8 is shown as U+FFFD.
+    /// The parameters of the request, decoded, in the order they came. What is not UTF-8 is shown
+    /// as U+FFFD.
     parameters: Option<Vec<Parameter>>,
     /// What is no request: the state of a session, or a message as the carrier's list has it.
     document: Option<String>,
@@ -94,10 +98,11 @@ impl Api {
         caller: Caller,
         /// Only of this kind.
         kind: Query<Option<QuarantineKind>>,
-        /// Only for this reason: `foreign_account`, `no_message_id`, `channel_not_supported`, `sender_cannot_be_answered`,
-        /// `number_not_attached`, `media_url_too_long`, `status_not_understood`, `delivery_unknown`, `session_unreadable`, the
-        /// name of a constraint of the database, or `refused_by_the_database_` with the code of its error. Another word is
-        /// refused.
+        /// Only for this reason: `foreign_account`, `no_message_id`, `channel_not_supported`,
+        /// `sender_cannot_be_answered`, `number_not_attached`, `media_url_too_long`,
+        /// `status_not_understood`, `delivery_unknown`, `session_unreadable`, the name of a
+        /// constraint of the database, or `refused_by_the_database_` with the code of its error.
+        /// Another word is refused.
         reason: Query<Option<String>>,
         /// Only what came at this time or later.
         since: Query<Option<DateTime<Utc>>>,
@@ -130,9 +135,10 @@ impl Api {
 
     /// Process again what is in quarantine, as if it came now
     ///
-    /// Use it when the reason is gone, for example after the number was attached. What was replayed once is not processed
-    /// again: the answer tells the same outcome. What still fits nothing has the outcome `quarantined` and may be replayed
-    /// later. A keyword such as START counts from the time at which it came, so that it does not undo a newer STOP.
+    /// Use it when the reason is gone, for example after the number was attached. What was replayed
+    /// once is not processed again: the answer tells the same outcome. What still fits nothing has
+    /// the outcome `quarantined` and may be replayed later. A keyword such as START counts from the
+    /// time at which it came, so that it does not undo a newer STOP.
     #[oai(path = "/quarantine/:id/replay", method = "post", operation_id = "replay_quarantine_item")]
     async fn replay(
         &self,

@@ -29,7 +29,8 @@ struct Session {
     id: Uuid,
     /// Our number. Left out on a channel without numbers.
     number: Option<String>,
-    /// The pool that the project sent to when it opened or joined the session. Its messages leave through it.
+    /// The pool that the project sent to when it opened or joined the session. Its messages leave
+    /// through it.
     pool_id: Option<String>,
     /// The number of the contact.
     contact: String,
@@ -53,11 +54,12 @@ struct Session {
     previous_session_id: Option<Uuid>,
     /// When the contact is warned if no message comes until then.
     warning_due_at: Option<DateTime<Utc>>,
-    /// When the session ends if no message comes until then. It does not end before the grace period is over, which
-    /// begins when the carrier accepts the warning.
+    /// When the session ends if no message comes until then. It does not end before the grace
+    /// period is over, which begins when the carrier accepts the warning.
     end_due_at: Option<DateTime<Utc>>,
-    /// Until when the messages of the contact are held, for the `pause_reason`. It is `repeats`: the contact sent the same text
-    /// again and again, and got the same answers. Left out while they are answered.
+    /// Until when the messages of the contact are held, for the `pause_reason`. It is `repeats`:
+    /// the contact sent the same text again and again, and got the same answers. Left out while
+    /// they are answered.
     paused_until: Option<DateTime<Utc>>,
     pause_reason: Option<SkipReason>,
 }
@@ -85,8 +87,9 @@ struct Message {
     carrier_id: Option<String>,
     /// The carrier's error code.
     error_code: Option<i32>,
-    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had more to say than it may
-    /// send (`max_messages_per_turn`). For the latter, only the last message of a turn has it.
+    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had
+    /// more to say than it may send (`max_messages_per_turn`). For the latter, only the last
+    /// message of a turn has it.
     truncated: bool,
     /// How many characters were cut then.
     truncated_characters: Option<i32>,
@@ -104,7 +107,8 @@ impl Api {
         &self,
         state: Data<&ApiState>,
         caller: Caller,
-        /// Only sessions of this number of the project, attached or detached. Another number is refused.
+        /// Only sessions of this number of the project, attached or detached. Another number is
+        /// refused.
         number: Query<Option<String>>,
         /// Only sessions of this contact.
         contact: Query<Option<String>>,
@@ -149,8 +153,8 @@ impl Api {
 
     /// End a session
     ///
-    /// Messages that wait for an answer are skipped. Messages that are planned are still sent. A closed session stays as
-    /// it is.
+    /// Messages that wait for an answer are skipped. Messages that are planned are still sent. A
+    /// closed session stays as it is.
     #[oai(path = "/sessions/:id/end", method = "post", operation_id = "end_session")]
     async fn end(&self, state: Data<&ApiState>, caller: Caller, id: Path<Uuid>) -> Result<Json<Session>, Problem> {
         let project_id = caller.writer()?;

@@ -14,7 +14,8 @@ use crate::http::server_span::ServerSpan;
 pub(super) struct Made(Arc<OnceLock<(Uuid, Option<Uuid>)>>);
 
 impl Made {
-    /// Notes the message that the request made, now or for later. One that an earlier request made is none of it.
+    /// Notes the message that the request made, now or for later. One that an earlier request made
+    /// is none of it.
     pub(super) fn message(&self, message_id: Uuid, session_id: Option<Uuid>) {
         let _ = self.0.set((message_id, session_id));
     }

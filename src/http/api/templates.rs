@@ -22,8 +22,8 @@ pub struct Api;
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewTemplate {
-    /// 1 to 500 characters, with `{{variables}}` in the syntax of Jinja. A message is refused if its variables lack one of them,
-    /// or have another one.
+    /// 1 to 500 characters, with `{{variables}}` in the syntax of Jinja. A message is refused if
+    /// its variables lack one of them, or have another one.
     #[oai(validator(min_length = 1, max_length = 500))]
     body: String,
 }

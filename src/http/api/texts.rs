@@ -3,8 +3,8 @@
 use crate::domain::segments;
 use crate::http::problem::Problem;
 
-/// Refuses a text that is longer than a message of the carrier. Limits on characters do not suffice: an emoji has two or
-/// more of the carrier's.
+/// Refuses a text that is longer than a message of the carrier. Limits on characters do not
+/// suffice: an emoji has two or more of the carrier's.
 pub fn fits_a_message(name: &str, text: Option<&str>) -> Result<(), Problem> {
     let length = text.map_or(0, segments::units);
     if length <= segments::MOST_UNITS {

@@ -42,7 +42,8 @@ impl Api {
         &self,
         state: Data<&ApiState>,
         caller: Caller,
-        /// The number of a contact in E.164, or its short code. Then the answer has the limits of this contact too.
+        /// The number of a contact in E.164, or its short code. Then the answer has the limits of
+        /// this contact too.
         contact: Query<Option<String>>,
     ) -> Result<Json<Usage>, Problem> {
         let project_id = caller.reader();

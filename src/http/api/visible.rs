@@ -14,7 +14,8 @@ pub(super) fn visible(field: &str, text: Option<&str>, instead: &str) -> Result<
     }
 }
 
-/// Checks that a field's text can be a name. `instead`: what its author can do if nothing of it is visible.
+/// Checks that a field's text can be a name. `instead`: what its author can do if nothing of it is
+/// visible.
 pub(super) fn named(field: &str, text: &str, instead: &str) -> Result<(), Problem> {
     visible(field, Some(text), instead)?;
     match name::fault(text) {

@@ -28,11 +28,12 @@ impl Guard {
     /// Whether a request may proceed; otherwise the response that refuses it.
     pub async fn admit(&self, request: &Request) -> Result<(), Response> {
         let Some(password) = &self.password else {
-            // Otherwise a page of another site could point its own name at our address and read the console (DNS
-            // rebinding).
+            // Otherwise a page of another site could point its own name at our address and read the
+            // console (DNS rebinding).
             return if is_from_this_machine(request) { Ok(()) } else { Err(host_refused()) };
         };
-        // This comes before the comparison. Otherwise the right guess would be let in after any number of wrong ones.
+        // This comes before the comparison. Otherwise the right guess would be let in after any
+        // number of wrong ones.
         if self.guesses.are_too_many(request).await {
             return Err(too_many_wrong_passwords());
         }
@@ -51,8 +52,8 @@ impl Guard {
             .body("give the console's password (TEXTBACK_CONSOLE_PASSWORD), under any name\n"))
     }
 
-    /// The same for the simulated carrier. A client on this machine needs no password, other clients need the
-    /// console's.
+    /// The same for the simulated carrier. A client on this machine needs no password, other
+    /// clients need the console's.
     pub async fn admit_to_simulator(&self, request: &Request) -> Result<(), Response> {
         let from_here =
             request.remote_addr().as_socket_addr().is_some_and(|peer| peer.ip().to_canonical().is_loopback());
@@ -78,8 +79,8 @@ pub enum Sender {
     Page,
 }
 
-/// Who sent a form. `None`: a page of another site may have sent it, with the browser and the access of a person who may
-/// use the console.
+/// Who sent a form. `None`: a page of another site may have sent it, with the browser and the
+/// access of a person who may use the console.
 pub fn sender(request: &Request) -> Option<Sender> {
     if request.headers().contains_key(OF_PROGRAMS) {
         return Some(Sender::Program);
@@ -87,7 +88,8 @@ pub fn sender(request: &Request) -> Option<Sender> {
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let is_ours = match text("Sec-Fetch-Site") {
         Some(site) => site == "same-origin",
-        // Browsers say it only to https and to this machine. Then the page's origin must be our own address.
+        // Browsers say it only to https and to this machine. Then the page's origin must be our own
+        // address.
         None => text("Origin")
             .and_then(|origin| origin.split_once("://"))
             .is_some_and(|(_, from)| text("Host").is_some_and(|host| host.eq_ignore_ascii_case(from))),
@@ -106,8 +108,9 @@ fn too_many_wrong_passwords() -> Response {
     problem.retry_after(WAIT_SECONDS).before_the_body().as_response()
 }
 
-/// Whether the request comes from this machine: its Host is of this machine and no proxy forwarded it. A proxy on this
-/// machine has a local address, and often a local Host, for requests from anywhere.
+/// Whether the request comes from this machine: its Host is of this machine and no proxy forwarded
+/// it. A proxy on this machine has a local address, and often a local Host, for requests from
+/// anywhere.
 fn is_from_this_machine(request: &Request) -> bool {
     let of_proxies = |name: &str| name.starts_with("x-forwarded-") || OF_PROXIES.contains(&name);
     names_this_machine(request) && !request.headers().keys().any(|name| of_proxies(name.as_str()))
@@ -130,7 +133,8 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Whether the request's Host is `localhost` or an IP address. Another person could point a host name at our address.
+/// Whether the request's Host is `localhost` or an IP address. Another person could point a host
+/// name at our address.
 fn names_this_machine(request: &Request) -> bool {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| {
         // HTTP/2 sends the host in the URI.

@@ -1,7 +1,8 @@
-//! The console of `textback dev`: a web page with a simulated phone and the sessions of the demo project.
+//! The console of `textback dev`: a web page with a simulated phone and the sessions of the demo
+//! project.
 //!
-//! The page works without its script: the server renders it whole, and its forms lead back to it. The script keeps it up
-//! to date with the events of `/console/changes`.
+//! The page works without its script: the server renders it whole, and its forms lead back to it.
+//! The script keeps it up to date with the events of `/console/changes`.
 
 pub mod guard;
 mod pages;
@@ -36,7 +37,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// What the page says when it can't read the database.
 const DATABASE_TROUBLE: &str = "The database does not answer. Trying again …";
 
-/// The page loads only our own script and style, sends forms only here, and no other site may frame it.
+/// The page loads only our own script and style, sends forms only here, and no other site may frame
+/// it.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 /// Without our address, a browser would send `Origin: null` with the forms of the page.
@@ -72,7 +74,8 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
     body::bounded(routes).around(move |next, request| {
         let guard = guard.clone();
         async move {
-            // `textback simulate advance-clock` has no password, as the other commands for the simulated phones.
+            // `textback simulate advance-clock` has no password, as the other commands for the
+            // simulated phones.
             let admitted = match request.uri().path() {
                 "/advance-clock" => guard.admit_to_simulator(&request).await,
                 _ => guard.admit(&request).await,
@@ -152,7 +155,7 @@ async fn advance_clock(request: &Request, Form(form): Form<AdvanceClock>, consol
             refuse(&console, sender, &view, StatusCode::NOT_FOUND, "no_open_session", trouble).await
         }
         Err(error) => {
-            tracing::warn!(%error, "the console can't advance a clock");
+            tracing::warn!(%error, "the console could not advance a session's clock");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", DATABASE_TROUBLE).as_response()
         }
     }
@@ -184,14 +187,15 @@ async fn render(console: &ConsoleState, view: &View, trouble: Option<&str>, stat
     match read_within_limit(view::load(console, view)).await {
         Ok(shown) => html(status, &pages::console(&shown, trouble, None)),
         Err(error) => {
-            tracing::warn!(%error, "the console can't read sessions");
+            tracing::warn!(%error, "the console could not read sessions");
             let shown = Shown::nothing(view.clone(), console.simulator.phone_numbers());
             html(StatusCode::SERVICE_UNAVAILABLE, &pages::console(&shown, trouble, Some(DATABASE_TROUBLE)))
         }
     }
 }
 
-/// The answer to a form that was done: programs get no content, and a page without script is shown again.
+/// The answer to a form that was done: programs get no content, and a page without script is shown
+/// again.
 fn done(sender: Sender, view: &View) -> Response {
     match sender {
         Sender::Program => StatusCode::NO_CONTENT.into_response(),
@@ -199,7 +203,8 @@ fn done(sender: Sender, view: &View) -> Response {
     }
 }
 
-/// The answer to a form that can't be done: a problem for programs, and the page with what is wrong.
+/// The answer to a form that can't be done: a problem for programs, and the page with what is
+/// wrong.
 async fn refuse(
     console: &ConsoleState,
     sender: Sender,

@@ -1,5 +1,5 @@
-//! Renders the page of the console and its parts. The script of the page compares a part with what is shown and changes
-//! only what differs, so the focus stays where it is.
+//! Renders the page of the console and its parts. The script of the page compares a part with what
+//! is shown and changes only what differs, so the focus stays where it is.
 
 use chrono::{DateTime, Utc};
 use maud::{DOCTYPE, Markup, html};
@@ -16,7 +16,8 @@ const STATE_CHARACTERS: usize = 10_000;
 /// The steps by which the clock of a session can be advanced.
 const STEPS: [(u32, &str); 2] = [(24 * 3600, "24 hours"), (600, "10 minutes")];
 
-/// The whole page: the phone, its session, and the list of sessions. `trouble` says why a text was not sent.
+/// The whole page: the phone, its session, and the list of sessions. `trouble` says why a text was
+/// not sent.
 pub fn console(shown: &Shown, trouble: Option<&str>, database_trouble: Option<&str>) -> Markup {
     html! {
         (DOCTYPE)

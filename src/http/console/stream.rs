@@ -1,7 +1,8 @@
 //! Sends the changes of a page as server-sent events.
 //!
-//! The first event has every part of the page, later ones the parts that changed, so a page that connects again misses
-//! nothing. A change wakes the stream: one of the simulated carrier at once, one of the database within [`CHECK`].
+//! The first event has every part of the page, later ones the parts that changed, so a page that
+//! connects again misses nothing. A change wakes the stream: one of the simulated carrier at once,
+//! one of the database within [`CHECK`].
 //!
 //! docs/decisions/036-console.md has the reasons.
 
@@ -24,8 +25,8 @@ use crate::storage::console;
 const CHECK: Duration = Duration::from_millis(100);
 /// The shortest time between two checks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After which time without a change the page is told that the server is there. The script of the page takes the server
-/// for gone after 12 s without an event.
+/// After which time without a change the page is told that the server is there. The script of the
+/// page takes the server for gone after 12 s without an event.
 const ALIVE: Duration = Duration::from_secs(4);
 /// How long a stream lasts. The listener ends a response after 60 s, and the page connects again.
 const LASTS: Duration = Duration::from_secs(45);
@@ -95,7 +96,8 @@ impl Changes {
         }
     }
 
-    /// The parts that differ from what the page shows. Reads only the snapshot if nothing was written.
+    /// The parts that differ from what the page shows. Reads only the snapshot if nothing was
+    /// written.
     async fn check(&mut self) -> Result<Map<String, Value>, sqlx::Error> {
         // Before anything is read: what is written while we read is read again.
         let snapshot = {
@@ -126,7 +128,7 @@ impl Changes {
         if self.is_in_trouble {
             return None;
         }
-        tracing::warn!(%error, "the console can't read sessions");
+        tracing::warn!(%error, "the console could not read sessions");
         self.is_in_trouble = true;
         self.snapshot = None;
         self.fingerprints = [None; PARTS.len()];

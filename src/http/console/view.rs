@@ -1,4 +1,5 @@
-//! Reads what a page of the console shows: a phone with its texts, a session with its messages, and the sessions.
+//! Reads what a page of the console shows: a phone with its texts, a session with its messages, and
+//! the sessions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -176,14 +177,14 @@ pub struct ShownText {
     pub paused_until: Option<DateTime<Utc>>,
 }
 
-/// The texts of a phone in their order: those that the carrier knows, and the messages that it never got or has forgotten,
-/// each after the message before it.
+/// The texts of a phone in their order: those that the carrier knows, and the messages that it
+/// never got or has forgotten, each after the message before it.
 fn merge(texts: Vec<PhoneText>, messages: &[ConsoleMessage]) -> Vec<ShownText> {
     let known: HashSet<&str> = texts.iter().map(|text| text.sid.as_str()).collect();
     let stored: HashMap<&str, &ConsoleMessage> =
         messages.iter().filter_map(|message| Some((message.carrier_id.as_deref()?, message))).collect();
-    // The messages that the carrier does not know, by the text that they follow. Their times can't order them, because
-    // somebody may have advanced the clock of their session.
+    // The messages that the carrier does not know, by the text that they follow. Their times can't
+    // order them, because somebody may have advanced the clock of their session.
     let mut following: HashMap<Option<&str>, Vec<&ConsoleMessage>> = HashMap::new();
     let mut before = None;
     for message in messages {

@@ -1,12 +1,13 @@
-//! Says in plain words how far a message or a session has come. Each enum is matched whole, so that a new value does not
-//! compile until it has its words.
+//! Says in plain words how far a message or a session has come. Each enum is matched whole, so that
+//! a new value does not compile until it has its words.
 
 use crate::domain::delivery::DeliveryErrorClass;
 use crate::domain::message::{MessageKind, MessageStatus, SkipReason};
 use crate::domain::session::{CloseReason, SessionStatus};
 use crate::storage::console::ConsoleMessage;
 
-/// Whether what is said is good, bad or neither. The page shows it by a colour, never by that alone.
+/// Whether what is said is good, bad or neither. The page shows it by a colour, never by that
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
     /// It is under way, or there is nothing to say.
@@ -44,7 +45,8 @@ impl StatusText {
     }
 }
 
-/// How far a message has come. The end of a pause is no part of it, because the page shows times in the reader's zone.
+/// How far a message has come. The end of a pause is no part of it, because the page shows times in
+/// the reader's zone.
 pub fn of_message(message: &ConsoleMessage) -> StatusText {
     use Tone::{Attention, Bad, Good, Neutral};
     match message.status {

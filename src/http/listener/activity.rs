@@ -1,5 +1,5 @@
-//! Tracks the activity of each connection of an address, and decides which one has timed out and which one is closed for
-//! a new one.
+//! Tracks the activity of each connection of an address, and decides which one has timed out and
+//! which one is closed for a new one.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -16,16 +16,18 @@ use tokio_util::sync::CancellationToken;
 use crate::http::listener::Limits;
 use crate::telemetry::metrics;
 
-/// How long a client may take for a request's header, from its first byte, and for the first byte of a new connection.
+/// How long a client may take for a request's header, from its first byte, and for the first byte
+/// of a new connection.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may be idle between two requests. The client must be the first to close an idle connection, or
-/// its next request may be lost. Proxies keep idle connections for 60 s, Google Cloud's load balancer for 600 s
+/// How long a connection may be idle between two requests. The client must be the first to close an
+/// idle connection, or its next request may be lost. Proxies keep idle connections for 60 s, Google
+/// Cloud's load balancer for 600 s
 /// (<https://cloud.google.com/load-balancing/docs/https#timeout-keepalive-backends>).
 pub const IDLE: Duration = Duration::from_secs(620);
 /// How long a client may read nothing of its response.
 const STALLED: Duration = Duration::from_secs(75);
-/// At the limit, unused connections and incomplete headers older than this are closed first. A normal client sends its
-/// header at once.
+/// At the limit, unused connections and incomplete headers older than this are closed first. A
+/// normal client sends its header at once.
 const EVICTABLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The activity of a connection. Times are milliseconds since the connection began.
@@ -131,8 +133,9 @@ impl Activity {
         self.began + Duration::from_millis(since) + within
     }
 
-    /// Ends when the connection is overdue. It must be polled after the connection, so that it sees the latest
-    /// activity. Its timer moves only when the deadline comes earlier or the timer fires.
+    /// Ends when the connection is overdue. It must be polled after the connection, so that it sees
+    /// the latest activity. Its timer moves only when the deadline comes earlier or the timer
+    /// fires.
     pub fn overdue(&self) -> impl Future<Output = ()> {
         let mut timer: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(self.deadline()));
         std::future::poll_fn(move |context| {
@@ -151,7 +154,8 @@ impl Activity {
         })
     }
 
-    /// Ends when the connection is to be closed for a new one and is not busy. A request that just came is answered first.
+    /// Ends when the connection is to be closed for a new one and is not busy. A request that just
+    /// came is answered first.
     pub fn is_evicted(&self) -> impl Future<Output = ()> {
         let mut evicted = Box::pin(self.evicted.cancelled());
         let mut was_evicted = false;
@@ -166,7 +170,8 @@ impl Activity {
         self.running.load(Ordering::Relaxed) > 0 || self.response_since.load(Ordering::Relaxed) > 0
     }
 
-    /// The order in which connections are closed for new ones, the smallest first; `None` while the connection is in use.
+    /// The order in which connections are closed for new ones, the smallest first; `None` while the
+    /// connection is in use.
     fn rank(&self) -> Option<(bool, Instant)> {
         if self.is_busy() || self.evicted.is_cancelled() {
             return None;
@@ -185,7 +190,8 @@ impl Activity {
         match (has_a_head, used) {
             (true, _) if !is_slow => None,
             (true, _) => Some((false, since)),
-            // A connection that never brought a request is closed first. One that did may soon bring another.
+            // A connection that never brought a request is closed first. One that did may soon
+            // bring another.
             (false, used) => Some((used || !is_slow, since)),
         }
     }

@@ -25,8 +25,8 @@ use crate::http::listener::activity::{Activity, Connections, ResponseBody, Runni
 
 /// The largest header of a request; a larger one gets 431. hyper's default limit is 400 kB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// How long, and for how many bytes, textback reads on after it refused a body. Closing a socket with unread bytes
-/// would reset the connection before the client reads the response.
+/// How long, and for how many bytes, textback reads on after it refused a body. Closing a socket
+/// with unread bytes would reset the connection before the client reads the response.
 const LINGER: Duration = Duration::from_secs(1);
 const MAX_LINGER_BYTES: usize = 256 * 1024;
 
@@ -59,8 +59,8 @@ impl<E> Clone for Serving<E> {
 impl<E: Endpoint + 'static> Serving<E> {
     /// Serves a connection to its end.
     pub async fn serve(self, socket: TcpStream, peer: SocketAddr) {
-        // A response is one small packet. It must not wait until the client acknowledges the previous packet (Nagle's
-        // algorithm).
+        // A response is one small packet. It must not wait until the client acknowledges the
+        // previous packet (Nagle's algorithm).
         let _ = socket.set_nodelay(true);
         let activity = Arc::new(Activity::new(self.limits));
         let _open = self.open.add(activity.clone());

@@ -1,4 +1,5 @@
-//! The span of a webhook: it begins the trace of a message that it brings, or continues that of a delivery.
+//! The span of a webhook: it begins the trace of a message that it brings, or continues that of a
+//! delivery.
 
 use poem::Request;
 use uuid::Uuid;

@@ -1,5 +1,5 @@
-//! A circuit breaker per carrier account: the circuit of an account that keeps failing is opened for a while, and closed
-//! after one call that succeeds.
+//! A circuit breaker per carrier account: the circuit of an account that keeps failing is opened
+//! for a while, and closed after one call that succeeds.
 //!
 //! It uses the process's monotonic clock, because it only delays jobs.
 //!
@@ -49,12 +49,12 @@ impl CircuitBreakers {
         if let Some(breaker) = self.lock().remove(&project_id)
             && breaker.open_until.is_some()
         {
-            tracing::info!(%project_id, "the carrier account works again");
+            tracing::info!(%project_id, "the carrier account worked again");
         }
     }
 
-    /// Records that an account could not be used: it was not reached, not in time, throttled or refused as a whole.
-    /// `retry_after_seconds` is what the carrier asked for.
+    /// Records that an account could not be used: it was not reached, not in time, throttled or
+    /// refused as a whole. `retry_after_seconds` is what the carrier asked for.
     pub fn record_failure(&self, project_id: Uuid, retry_after_seconds: Option<f64>) {
         let now = Instant::now();
         let mut breakers = self.lock();
@@ -77,7 +77,7 @@ impl CircuitBreakers {
             %project_id,
             failures = breaker.failures,
             seconds = open_for.as_secs_f64(),
-            "the carrier account keeps failing; its messages wait"
+            "the carrier account failed repeatedly; its messages were put off"
         );
     }
 

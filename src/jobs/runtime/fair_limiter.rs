@@ -1,10 +1,11 @@
-//! Fair shares of a worker's slots: slow jobs of one owner or one project never take all of them. Knows only the ids
-//! of owners and projects.
+//! Fair shares of a worker's slots: slow jobs of one owner or one project never take all of them.
+//! Knows only the ids of owners and projects.
 //!
-//! An owner may hold as many slots as are left free (a dynamic threshold, as for the buffers of network switches:
-//! Choudhury and Hahne, "Dynamic queue length thresholds", 1998). A single owner takes half of the slots, two slow ones
-//! a third each, and an owner that holds none always finds one. All owners of one project may hold three times as many
-//! slots as are left free: ten agents of one project leave a quarter to other projects.
+//! An owner may hold as many slots as are left free (a dynamic threshold, as for the buffers of
+//! network switches: Choudhury and Hahne, "Dynamic queue length thresholds", 1998). A single owner
+//! takes half of the slots, two slow ones a third each, and an owner that holds none always finds
+//! one. All owners of one project may hold three times as many slots as are left free: ten agents
+//! of one project leave a quarter to other projects.
 //!
 //! docs/decisions/019-fair-limiter.md has the reasons.
 
@@ -17,7 +18,8 @@ use uuid::Uuid;
 
 use crate::storage::claim_limits::{ClaimLimits, Quotas};
 
-/// How many times as many slots as are free an owner may hold, and all owners of a project together.
+/// How many times as many slots as are free an owner may hold, and all owners of a project
+/// together.
 const OF_AN_OWNER: usize = 1;
 const OF_A_PROJECT: usize = 3;
 
@@ -66,8 +68,8 @@ pub struct Permit {
     shared: Arc<Shared>,
 }
 
-/// How many of the `free` slots an owner may still take that holds `held` and may hold `times` as many as are left
-/// free: the greatest k with held + k = times × (free - k), rounded up.
+/// How many of the `free` slots an owner may still take that holds `held` and may hold `times` as
+/// many as are left free: the greatest k with held + k = times × (free - k), rounded up.
 const fn more(times: usize, free: usize, held: usize) -> usize {
     (times * free).saturating_sub(held).div_ceil(times + 1)
 }
@@ -109,7 +111,8 @@ impl FairLimiter {
         Permit { owner, shared: self.0.clone() }
     }
 
-    /// Takes a slot for an owner, if one is free and the shares of the owner and its project allow it.
+    /// Takes a slot for an owner, if one is free and the shares of the owner and its project allow
+    /// it.
     pub fn try_acquire(&self, owner: Owner) -> Option<Permit> {
         let mut counts = self.0.counts();
         let free = self.0.slots.saturating_sub(counts.in_use());
@@ -132,8 +135,8 @@ impl FairLimiter {
         self.0.slots.saturating_sub(self.in_use())
     }
 
-    /// Records that jobs were left because their owner holds its share. The next slot that is freed ends
-    /// [`Self::freed`].
+    /// Records that jobs were left because their owner holds its share. The next slot that is freed
+    /// ends [`Self::freed`].
     pub fn mark_starved(&self) {
         self.0.is_starved.store(true, Ordering::Relaxed);
     }
@@ -194,8 +197,8 @@ mod tests {
 
     const SLOTS: usize = 64;
 
-    /// Owners that claim as often and as much as they may, and never finish. Returns how many slots each owner got, and
-    /// how many are left.
+    /// Owners that claim as often and as much as they may, and never finish. Returns how many slots
+    /// each owner got, and how many are left.
     fn greedy(owners: &[Owner]) -> (Vec<usize>, usize, FairLimiter, Vec<Permit>) {
         let limiter = FairLimiter::new(SLOTS);
         let (mut permits, mut counts) = (Vec::new(), Vec::new());

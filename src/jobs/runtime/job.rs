@@ -85,7 +85,8 @@ pub async fn claim_at_once<J: Job>(job: &J, slots: usize) -> Result<Vec<J::Claim
     }
 }
 
-/// The limits without owners whose circuit is open, and with one job for those whose circuit is half open.
+/// The limits without owners whose circuit is open, and with one job for those whose circuit is
+/// half open.
 pub(super) fn with_circuits(
     mut limits: ClaimLimits,
     circuits: &[(Uuid, CircuitState)],

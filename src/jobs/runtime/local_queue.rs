@@ -1,5 +1,6 @@
-//! The jobs that are claimed in this process and wait for their worker. Whoever claims a job with another statement, as
-//! the one that stores a message, pushes it here, so that the worker need not claim it.
+//! The jobs that are claimed in this process and wait for their worker. Whoever claims a job with
+//! another statement, as the one that stores a message, pushes it here, so that the worker need not
+//! claim it.
 //!
 //! A slot is reserved before the statement runs, so that no more is claimed than there are slots.
 //!
@@ -25,8 +26,8 @@ const TRIES_WHILE_STOPPING: u32 = 5;
 /// The pause before it is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// The claimed jobs of one kind that wait for their worker. It is closed until its worker runs, and when the worker
-/// stops. Cheap to clone; all clones are the same.
+/// The claimed jobs of one kind that wait for their worker. It is closed until its worker runs, and
+/// when the worker stops. Cheap to clone; all clones are the same.
 pub struct LocalQueue<J: Job>(Arc<Inner<J>>);
 
 struct Inner<J: Job> {
@@ -86,7 +87,8 @@ impl<J: Job> LocalQueue<J> {
         self.job().step().await
     }
 
-    /// Reserves a slot for a job of an owner, if the worker runs, the owner may have one more and its circuit is closed.
+    /// Reserves a slot for a job of an owner, if the worker runs, the owner may have one more and
+    /// its circuit is closed.
     pub fn reserve(&self, owner: Owner) -> Option<Permit> {
         // Another process can run the job at once.
         if self.0.stopping.is_cancelled() || !self.lock().is_open {
@@ -98,8 +100,8 @@ impl<J: Job> LocalQueue<J> {
         self.0.limiter.try_acquire(owner)
     }
 
-    /// Lets the worker run a job that was claimed for it, on the slot that was reserved before. If the worker has
-    /// stopped, the job is given back.
+    /// Lets the worker run a job that was claimed for it, on the slot that was reserved before. If
+    /// the worker has stopped, the job is given back.
     pub async fn push(&self, claim: J::Claim, permit: Permit)
     where
         J::Claim: Clone + Sync,
@@ -109,7 +111,8 @@ impl<J: Job> LocalQueue<J> {
         }
     }
 
-    /// Gives back a job that nobody in this process runs, so that it need not wait until its lease ends.
+    /// Gives back a job that nobody in this process runs, so that it need not wait until its lease
+    /// ends.
     pub async fn give_back(&self, claim: J::Claim)
     where
         J::Claim: Clone + Sync,

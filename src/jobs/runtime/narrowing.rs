@@ -1,5 +1,5 @@
-//! Retries a claim that fails because of a row's data with fewer rows, until that row is found and set aside.
-//! [`crate::jobs::runtime::search`] decides which row is to blame.
+//! Retries a claim that fails because of a row's data with fewer rows, until that row is found and
+//! set aside. [`crate::jobs::runtime::search`] decides which row is to blame.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -14,7 +14,8 @@ use crate::storage::database;
 use crate::storage::set_aside;
 use crate::telemetry::metrics;
 
-/// Searches for a row, and searches that blamed none. While no row can be claimed, there is one a second.
+/// Searches for a row, and searches that blamed none. While no row can be claimed, there is one a
+/// second.
 static SEARCHED: Repeating = Repeating::new();
 static NOBODY: Repeating = Repeating::new();
 
@@ -54,7 +55,8 @@ impl Narrowing {
         }
     }
 
-    /// The rows to claim next, `Some(None)` for all due rows. `None` while all remaining rows failed a moment ago.
+    /// The rows to claim next, `Some(None)` for all due rows. `None` while all remaining rows
+    /// failed a moment ago.
     async fn next<J: Job>(&self, job: &J, limits: &ClaimLimits) -> Result<Option<Option<Vec<Uuid>>>, sqlx::Error> {
         let most = usize::try_from(limits.most).unwrap_or(usize::MAX).max(1);
         let width = match self.search().step(most) {
@@ -97,7 +99,7 @@ impl Narrowing {
             let message = error.to_string();
             self.search().want(error, Instant::now()).map_or(Ok(()), Err)?;
             if let Some(times) = SEARCHED.observe(J::KIND.as_str(), &message) {
-                tracing::warn!(error = message, times, kind = %J::KIND, "some row may make the claim fail; it is looked for");
+                tracing::warn!(error = message, times, kind = %J::KIND, "a claim failed, perhaps because of one row; a search for the row started");
             }
             return Ok((Vec::new(), true));
         };
@@ -105,8 +107,8 @@ impl Narrowing {
         self.conclude(job).await.map(|goes_on| (Vec::new(), goes_on))
     }
 
-    /// After all rows of a search were tried: sets aside the rows to blame. Returns whether there is more to claim at
-    /// once.
+    /// After all rows of a search were tried: sets aside the rows to blame. Returns whether there
+    /// is more to claim at once.
     async fn conclude<J: Job>(&self, job: &J) -> Result<bool, sqlx::Error> {
         let blamed = match self.search().conclude(Instant::now()) {
             Conclusion::GoesOn => return Ok(true),
@@ -116,7 +118,7 @@ impl Narrowing {
                     tracing::error!(
                         kind = %J::KIND,
                         times,
-                        "no row that is due can be claimed, so it may be no row's fault; none is set aside"
+                        "no due row could be claimed; none was set aside, because the cause is hardly a single row"
                     );
                 }
                 return Err(error);
@@ -133,7 +135,7 @@ impl Narrowing {
                 // Another worker holds the row. A later search finds it again.
                 Ok(false) => {}
                 Err(cause) => {
-                    tracing::error!(error = %cause, kind = %J::KIND, %row, "a row that can't be claimed could not be set aside");
+                    tracing::error!(error = %cause, kind = %J::KIND, %row, "a row that makes the claim fail could not be set aside");
                     return Err(cause);
                 }
             }

@@ -19,20 +19,21 @@ impl Default for NextDue {
 }
 
 impl NextDue {
-    /// Records what a claim read after its commit. A failed read only logs, because the claim must return what it
-    /// committed; the worker polls again.
+    /// Records what a claim read after its commit. A failed read only logs, because the claim must
+    /// return what it committed; the worker polls again.
     pub(crate) fn record(&self, seconds: Result<Option<f64>, sqlx::Error>) {
         match seconds {
             Ok(seconds) => self.set(seconds),
             Err(error) => {
                 if let Some(times) = NOT_READ.observe("", &error.to_string()) {
-                    tracing::warn!(%error, times, "it could not be read when the next job is due");
+                    tracing::warn!(%error, times, "the time of the next job could not be read");
                 }
             }
         }
     }
 
-    /// Records in how many seconds a job is due: less than zero if it is due already, `None` if there is no job.
+    /// Records in how many seconds a job is due: less than zero if it is due already, `None` if
+    /// there is no job.
     pub(crate) fn set(&self, seconds: Option<f64>) {
         let wait = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
         let milliseconds = wait.and_then(|wait| u64::try_from(wait.as_millis()).ok()).unwrap_or(u64::MAX);

@@ -1,7 +1,8 @@
-//! Builds and runs the workers of a process, one per kind of job, over a backend of apalis. The backend claims due rows
-//! for free slots and hands them out.
+//! Builds and runs the workers of a process, one per kind of job, over a backend of apalis. The
+//! backend claims due rows for free slots and hands them out.
 //!
-//! It never ends its worker because the database is unavailable, and never claims more than there are free slots.
+//! It never ends its worker because the database is unavailable, and never claims more than there
+//! are free slots.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -31,22 +32,24 @@ use crate::repeating::Repeating;
 use crate::storage::claim_limits::{ClaimLimits, Quotas};
 use crate::storage::{database, unreachable};
 
-/// How long running deliveries may go on after the signal to stop. A call to the carrier ends by itself within 15 seconds.
-/// Turns end earlier, because another worker can run them again.
+/// How long running deliveries may go on after the signal to stop. A call to the carrier ends by
+/// itself within 15 seconds. Turns end earlier, because another worker can run them again.
 pub const GRACE: Duration = Duration::from_secs(20);
 
-/// The shortest time until a job is due: another process holds a job that is due and could not be claimed.
+/// The shortest time until a job is due: another process holds a job that is due and could not be
+/// claimed.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
-/// How long the next claim waits for the jobs of the one before. The jobs that become due meanwhile are claimed
-/// together, which costs less than a claim for each. A job that takes longer waits for an agent or a carrier, and others
-/// must not wait with it.
+/// How long the next claim waits for the jobs of the one before. The jobs that become due meanwhile
+/// are claimed together, which costs less than a claim for each. A job that takes longer waits for
+/// an agent or a carrier, and others must not wait with it.
 const BATCH_WAIT: Duration = Duration::from_millis(10);
 
 /// The pause after a claim that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Claims that fail, by the kind of job. Each kind claims once a second, while the cause may last for hours.
+/// Claims that fail, by the kind of job. Each kind claims once a second, while the cause may last
+/// for hours.
 static NOT_CLAIMED: Repeating = Repeating::new();
 
 /// Workers that end, by the kind of job. One that ends at its start is started again at once.
@@ -70,7 +73,7 @@ impl Runtime {
             // Without its worker, the process would run on and leave the jobs of a kind undone.
             .should_restart(|worker, error| {
                 if let Some(times) = ENDED.observe("", &error.to_string()) {
-                    tracing::error!(worker = worker.name(), %error, times, "a worker ended; it is started again");
+                    tracing::error!(worker = worker.name(), %error, times, "a worker ended unexpectedly and was started again");
                 }
                 true
             })
@@ -92,7 +95,8 @@ impl Runtime {
                     let jobs = jobs.clone();
                     async move {
                         let (claim, _held) = leased.into_parts();
-                        // On the heap: it is some kilobytes, and apalis moves it through each of its layers.
+                        // On the heap: it is some kilobytes, and apalis moves it through each of
+                        // its layers.
                         Box::pin(jobs.job().run(claim)).await;
                         Ok::<(), BoxDynError>(())
                     }
@@ -101,7 +105,8 @@ impl Runtime {
         Self { monitor, ..self }
     }
 
-    /// Runs the workers until `stop`. Then running jobs may end, and jobs that were not begun are given back.
+    /// Runs the workers until `stop`. Then running jobs may end, and jobs that were not begun are
+    /// given back.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeError> {
         self.monitor
             .run_with_signal(async move {
@@ -138,8 +143,8 @@ impl<J: Job> Backend for PgJobQueue<J> {
         Poll::Ready(Ok(()))
     }
 
-    /// Polled when a slot is free. The claimer runs only when no job waits in the queue, so it claims for the slots that
-    /// are free then.
+    /// Polled when a slot is free. The claimer runs only when no job waits in the queue, so it
+    /// claims for the slots that are free then.
     fn poll_next(&mut self, cx: &mut Context<'_>, _: &WorkerContext) -> Poll<Option<Result<Self::Task, Self::Error>>> {
         let task = |leased| Some(Ok(TaskBuilder::new(leased).build()));
         if self.closing.is_cancelled() {
@@ -195,8 +200,8 @@ struct Batch {
 }
 
 impl<J: Job> Claimer<J> {
-    /// Claims until `closing` is cancelled. A claim that runs at that time is finished, and what was not begun is given
-    /// back.
+    /// Claims until `closing` is cancelled. A claim that runs at that time is finished, and what
+    /// was not begun is given back.
     async fn run(self, closing: CancellationToken) {
         while !closing.is_cancelled() {
             match self.claim().await {
@@ -218,16 +223,17 @@ impl<J: Job> Claimer<J> {
             return;
         }
         if let Err(error) = database::with_timeout(self.queue.job().give_back(claims)).await {
-            tracing::warn!(%error, kind = %J::KIND, "claims could not be given back; their leases will end");
+            tracing::warn!(%error, kind = %J::KIND, "claims could not be given back; their leases will run out");
         }
     }
 
-    /// Logs that no job can be claimed, with its cause: of a lost database a pool knows only that it timed out.
+    /// Logs that no job can be claimed, with its cause: of a lost database a pool knows only that
+    /// it timed out.
     async fn log_failure(&self, error: sqlx::Error) {
         let Some(times) = NOT_CLAIMED.observe(J::KIND.as_str(), &error.to_string()) else { return };
         let pool = self.queue.job().storage().pool();
         let error = unreachable::text(&pool.connect_options(), &database::reason(pool, error).await);
-        tracing::warn!(error, times, kind = %J::KIND, "no job can be claimed; the worker tries again each second");
+        tracing::warn!(error, times, kind = %J::KIND, "no job could be claimed; the worker will try again each second");
     }
 
     /// Claims jobs for the free slots and adds them to the queue.
@@ -251,8 +257,8 @@ impl<J: Job> Claimer<J> {
         Ok(Batch { claimed_at: Instant::now(), ended, more_wait: is_full || narrowing })
     }
 
-    /// Waits until it is time for the next claim: until a job may be due, and until the last batch has ended or
-    /// [`BATCH_WAIT`] is over.
+    /// Waits until it is time for the next claim: until a job may be due, and until the last batch
+    /// has ended or [`BATCH_WAIT`] is over.
     async fn wait(&self, batch: Batch) {
         if !batch.more_wait {
             let longest = self.poll_interval.max(SHORTEST_WAIT);

@@ -1,9 +1,9 @@
-//! Finds the rows that make claims fail: the plan of a search among due rows, and the rule that decides which rows are
-//! to blame. A pure rule without I/O.
+//! Finds the rows that make claims fail: the plan of a search among due rows, and the rule that
+//! decides which rows are to blame. A pure rule without I/O.
 //!
-//! When a claim of all due rows fails, they are claimed in ever smaller groups. A row is to blame only if it fails
-//! alone while another row of the same search can be claimed (a control). If no row can be claimed, the schema or the
-//! server is to blame.
+//! When a claim of all due rows fails, they are claimed in ever smaller groups. A row is to blame
+//! only if it fails alone while another row of the same search can be claimed (a control). If no
+//! row can be claimed, the schema or the server is to blame.
 //!
 //! docs/decisions/021-rows-set-aside.md has the reasons.
 
@@ -14,25 +14,28 @@ use uuid::Uuid;
 
 use crate::storage::database::Fault;
 
-/// How often a row must fail alone, and over which time, if the server may be to blame or there is no control.
+/// How often a row must fail alone, and over which time, if the server may be to blame or there is
+/// no control.
 const TIMES: u32 = 3;
 const OVER: Duration = Duration::from_secs(10);
-/// The pause before a row that failed alone is tried again. It grows to a minute when many rows fail, because each row
-/// is a claim of its own.
+/// The pause before a row that failed alone is tried again. It grows to a minute when many rows
+/// fail, because each row is a claim of its own.
 const AGAIN: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(60);
 /// How many failing rows are retried per [`AGAIN`].
 const FEW: usize = 8;
 /// The pause before the next search, after a search that found no failing row.
 const REST: Duration = Duration::from_secs(10);
-/// How many rows may fail slowly, one after the other and without a control, before the search ends.
+/// How many rows may fail slowly, one after the other and without a control, before the search
+/// ends.
 const MOST_SLOW: usize = 3;
 /// By which factor a search widens after it found no failing row, and its largest width in rows.
 const WIDER: usize = 4;
 const WIDEST: usize = 20_000;
 
-/// Whether a row is to blame that failed alone `times` times over a time of `over`. It needs a control, a row that was
-/// claimed in this search before its last failure, or it is the only due row.
+/// Whether a row is to blame that failed alone `times` times over a time of `over`. It needs a
+/// control, a row that was claimed in this search before its last failure, or it is the only due
+/// row.
 fn is_to_blame(fault: Fault, times: u32, over: Duration, has_control: bool, is_only: bool) -> bool {
     let is_lasting = times >= TIMES && over >= OVER;
     match fault {
@@ -100,8 +103,8 @@ pub(crate) struct Search {
     /// The width of the search, as a multiple of the rows of one claim.
     widening: usize,
     suspects: HashMap<Uuid, Suspicion>,
-    /// Whether other rows could be claimed while suspects could not. Then the other rows are claimed without the
-    /// suspects.
+    /// Whether other rows could be claimed while suspects could not. Then the other rows are
+    /// claimed without the suspects.
     is_apart: bool,
     /// Whether this search covers rows that are not suspects.
     is_of_others: bool,
@@ -133,7 +136,8 @@ impl Search {
         None
     }
 
-    /// Begins a search among due rows. If there are none, returns the error that made the search necessary.
+    /// Begins a search among due rows. If there are none, returns the error that made the search
+    /// necessary.
     pub(crate) fn begin(&mut self, due: Vec<Uuid>, width: usize, now: Instant) -> Option<sqlx::Error> {
         self.is_whole = due.len() < width;
         self.size = due.len();

@@ -1,5 +1,5 @@
-//! Runs the agent: `start` in a new session, and `reply` for the messages that wait. It only plans the outcome; the
-//! caller stores it.
+//! Runs the agent: `start` in a new session, and `reply` for the messages that wait. It only plans
+//! the outcome; the caller stores it.
 
 use std::time::Instant;
 
@@ -30,8 +30,8 @@ pub(crate) struct TurnContext {
     pub(crate) signing_secrets: Vec<SecretString>,
 }
 
-/// Runs `start`, `reply` or both, by the `first_message` of the version. In a session that an outbound message opened,
-/// that message is the greeting.
+/// Runs `start`, `reply` or both, by the `first_message` of the version. In a session that an
+/// outbound message opened, that message is the greeting.
 pub(crate) async fn converse(
     agent: &dyn Agent,
     settings: &AgentSettings,
@@ -68,7 +68,7 @@ pub(crate) async fn converse(
             tracing::warn!(
                 sends = sends.len(),
                 hangup,
-                "start ran for a text of an agent: what it sends, and its hangup, is left out"
+                "start ran for a text that the agent sent; its messages and its hangup were left out"
             );
             (hangup, sends) = (false, Vec::new());
         }
@@ -173,8 +173,9 @@ fn greeting(started: &Answer, settings: &AgentSettings) -> Result<Vec<String>, A
     Ok(from_state.or_else(|| settings.greeting.clone()).filter(|text| !is_blank(text)).into_iter().collect())
 }
 
-/// Writes the log lines of an agent to the log of textback, in the span of their turn and with their levels. `left` is how many bytes the turn may still log; the lines that do not
-/// fit are left out.
+/// Writes the log lines of an agent to the log of textback, in the span of their turn and with
+/// their levels. `left` is how many bytes the turn may still log; the lines that do not fit are
+/// left out.
 fn write_log(lines: &[LogLine], left: &mut usize) {
     for (n, LogLine { level, text, fields }) in lines.iter().enumerate() {
         let text = bounds::text(text, bounds::LOG_LINE_BYTES / 2);
@@ -183,14 +184,14 @@ fn write_log(lines: &[LogLine], left: &mut usize) {
         let Some(after) = left.checked_sub(text.len() + fields.len()) else {
             *left = 0;
             let lines = lines.len() - n;
-            tracing::warn!(target: "textback::agents", lines, "the agent logs too much in one turn; the rest is left out");
+            tracing::warn!(target: "textback::agents", lines, "the agent logged more than it may in one turn; the rest was left out");
             return;
         };
         *left = after;
         match level.as_str() {
-            "error" => tracing::error!(target: "textback::agents", %fields, "{text}"),
-            "warning" => tracing::warn!(target: "textback::agents", %fields, "{text}"),
-            _ => tracing::info!(target: "textback::agents", %fields, "{text}"),
+            "error" => tracing::error!(target: "textback::agents", %text, %fields, "the agent logged a line"),
+            "warning" => tracing::warn!(target: "textback::agents", %text, %fields, "the agent logged a line"),
+            _ => tracing::info!(target: "textback::agents", %text, %fields, "the agent logged a line"),
         }
     }
 }

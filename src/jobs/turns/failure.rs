@@ -36,8 +36,8 @@ impl Failure {
                 let code = Some(AgentErrorCode::WorkerLost);
                 return Self { attempt, settings, skip: SkipReason::WorkerLost, code, ..Self::of_ours(what.clone()) };
             }
-            // A retry of an unreadable script would fail again. A script that exceeded a limit would do so again, and
-            // slow down other scripts.
+            // A retry of an unreadable script would fail again. A script that exceeded a limit
+            // would do so again, and slow down other scripts.
             AgentError::Unusable(_) => (AgentErrorCode::Unusable, 1),
             AgentError::OverLimit(_) => (AgentErrorCode::OverLimit, 1),
             AgentError::Failed(_) => (AgentErrorCode::Failed, version.spec.kind().most_failures()),
@@ -75,7 +75,8 @@ impl Failure {
         retry::of_turn(self.attempt, failures)
     }
 
-    /// Records the failure as the last error of the agent, if it is one. The turn does not depend on it.
+    /// Records the failure as the last error of the agent, if it is one. The turn does not depend
+    /// on it.
     pub(crate) async fn record(&self, storage: &Storage, claim: &Claim) {
         let Some(code) = self.code else { return };
         let turn = FailedTurn {
@@ -91,13 +92,13 @@ impl Failure {
         }
     }
 
-    /// The settlement of a turn that is not retried. The contact gets the error message of the agent, if it has one.
-    /// The session stays open.
+    /// The settlement of a turn that is not retried. The contact gets the error message of the
+    /// agent, if it has one. The session stays open.
     pub(crate) fn settlement(&self, claim: &Claim, channels: &Channels) -> Settlement {
         let settlement = Settlement::of(claim, channels.capabilities(claim.channel)).failed(self.code);
         if claim.waiting.is_empty() {
-            // No message waits, so `start` failed in a session that an outbound message opened. It runs again with the
-            // first message of the contact.
+            // No message waits, so `start` failed in a session that an outbound message opened. It
+            // runs again with the first message of the contact.
             return settlement;
         }
         let settlement = match (self.settings.as_deref(), channels.get(claim.channel)) {

@@ -1,5 +1,5 @@
-//! Plans the messages of a turn: the channel makes messages of the texts of the agent, and the agent version limits their
-//! number. The settlement stores them.
+//! Plans the messages of a turn: the channel makes messages of the texts of the agent, and the
+//! agent version limits their number. The settlement stores them.
 
 use crate::channels::Channel;
 use crate::domain::agent::AgentSettings;
@@ -35,8 +35,9 @@ impl<'a> Allowance<'a> {
         self.channel.capabilities()
     }
 
-    /// Plans texts by the settings of the agent version. Texts over the limit are cut, and the settlement stores how
-    /// many characters were cut. `cut`: how many the agent's run had cut already.
+    /// Plans texts by the settings of the agent version. Texts over the limit are cut, and the
+    /// settlement stores how many characters were cut. `cut`: how many the agent's run had cut
+    /// already.
     pub(crate) fn say(
         &mut self,
         mut settlement: Settlement,
@@ -62,7 +63,7 @@ impl<'a> Allowance<'a> {
             kind = kind.as_str(),
             most = self.most,
             cut_characters = cut,
-            "the turn says more than it may send; the rest is cut (max_messages_per_turn of the agent)"
+            "the answer was longer than max_messages_per_turn of the agent allows; the rest was cut"
         );
         metrics::OUTBOUND_REFUSED.count(&[OVER.as_str()]);
         settlement.cut(cut)
@@ -79,7 +80,7 @@ impl<'a> Allowance<'a> {
             None => {
                 tracing::warn!(
                     most = self.most,
-                    "the turn sends more than it may; a text outside its answer is not sent"
+                    "the agent sent more texts than one turn may; a text outside its answer was not sent"
                 );
                 metrics::OUTBOUND_REFUSED.count(&[OVER.as_str()]);
                 Some(OVER)

@@ -9,11 +9,11 @@ pub(crate) fn written(claim: &Claim, settled: Result<Settled, BatchError>, outco
     match settled {
         Ok(Settled::Written { planned, .. }) => {
             let further_message_ids = claim.further_messages();
-            tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "turn settled");
+            tracing::info!(outcome = outcome.as_str(), planned, further_message_ids, "the turn was settled");
             outcome
         }
         Ok(Settled::Stale) => {
-            tracing::warn!("another worker has the turn, or its session has ended; its outcome is thrown away");
+            tracing::warn!("another worker had the turn, or its session had ended; its outcome was discarded");
             TurnOutcome::Stale
         }
         Err(error) => {

@@ -22,9 +22,10 @@ use crate::storage::{database, new_id};
 
 /// Stores all messages in one transaction. Returns one outcome a message, in their order.
 ///
-/// Only a turn that is claimed at once needs the session's state. If the state can't be read, the messages are stored
-/// without claims, and the claim of the turn sets the session aside. A single message that the database refuses is kept
-/// in quarantine; of several, the caller tries one by one.
+/// Only a turn that is claimed at once needs the session's state. If the state can't be read, the
+/// messages are stored without claims, and the claim of the turn sets the session aside. A single
+/// message that the database refuses is kept in quarantine; of several, the caller tries one by
+/// one.
 pub async fn flush(
     connection: &mut PgConnection,
     mut messages: Vec<InboundMessage>,
@@ -111,7 +112,8 @@ async fn ingest_pass(
     Ok(ingested)
 }
 
-/// Decides about the messages of a pass. Only what would be answered counts against the limit of its project.
+/// Decides about the messages of a pass. Only what would be answered counts against the limit of
+/// its project.
 async fn decide(
     connection: &mut PgConnection,
     pass: &[Positioned<'_>],
@@ -168,7 +170,8 @@ fn ingested_by(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Ingested {
     }
 }
 
-/// The claim of the message's turn, if the caller runs it: the turn is new, and answers this message alone.
+/// The claim of the message's turn, if the caller runs it: the turn is new, and answers this
+/// message alone.
 fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
     let (message, loaded) = (stored.message, stored.loaded);
     let (origin, state, handled_seq) = (loaded.origin?, loaded.state.clone()?, loaded.handled_seq?);

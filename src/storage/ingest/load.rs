@@ -99,8 +99,9 @@ impl KeywordAnswers {
     }
 }
 
-/// What the database knows of a message, its contact and its session. "The session" is the contact's session that is not
-/// closed. A macro fills this struct from one row, so its fields can't be grouped.
+/// What the database knows of a message, its contact and its session. "The session" is the
+/// contact's session that is not closed. A macro fills this struct from one row, so its fields
+/// can't be grouped.
 #[derive(Debug)]
 pub struct Loaded {
     /// The position of the message in the batch.
@@ -127,7 +128,8 @@ pub struct Loaded {
     paused_until: Option<DateTime<Utc>>,
     /// The agent of the session, or of the endpoint.
     pub agent_id: Uuid,
-    /// The version of the session, or the agent's current one. The next two fields are its settings.
+    /// The version of the session, or the agent's current one. The next two fields are its
+    /// settings.
     pub agent_version: i32,
     pub debounce_seconds: i32,
     reads_history: bool,
@@ -136,7 +138,8 @@ pub struct Loaded {
     /// The limits of the project.
     per_minute: i32,
     repeats_in_five_minutes: i32,
-    /// What the contact sent lately, and how often our two most frequent answers to the same text were given.
+    /// What the contact sent lately, and how often our two most frequent answers to the same text
+    /// were given.
     first_answer: i32,
     second_answer: i32,
     in_last_minute: i32,
@@ -209,8 +212,9 @@ impl Loaded {
     }
 }
 
-/// Locks the contacts of these messages, one message a contact, until the transaction ends, and loads what decides about
-/// them, by their position. What has no row is for an endpoint that is not attached.
+/// Locks the contacts of these messages, one message a contact, until the transaction ends, and
+/// loads what decides about them, by their position. What has no row is for an endpoint that is not
+/// attached.
 pub async fn load(
     connection: &mut PgConnection,
     messages: impl Iterator<Item = (usize, &InboundMessage)>,

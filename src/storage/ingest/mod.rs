@@ -1,4 +1,5 @@
-//! Stores inbound messages: each one once, in its session, with the turn that answers it, or in quarantine.
+//! Stores inbound messages: each one once, in its session, with the turn that answers it, or in
+//! quarantine.
 
 mod flush;
 mod load;
@@ -49,18 +50,21 @@ pub struct InboundMessage {
     pub reject_reason: Option<RejectReason>,
     /// What its text is.
     pub reading: Reading,
-    /// Whether the carrier leaves the consent keywords of our address to us, so that we answer them.
+    /// Whether the carrier leaves the consent keywords of our address to us, so that we answer
+    /// them.
     pub answers_keywords: bool,
     /// The reaction that it may be, by its form.
     pub reaction: Option<Candidate>,
-    /// When it was sent, by the carrier's clock, if that is long ago: a message that was backfilled.
+    /// When it was sent, by the carrier's clock, if that is long ago: a message that was
+    /// backfilled.
     pub sent_at: Option<DateTime<Utc>>,
     /// The slot that the caller keeps for the turn of this message.
     pub permit: Option<TurnPermit>,
 }
 
 impl InboundMessage {
-    /// A message with nothing but its text. Its channel adds one of the two ids, and what else it knows.
+    /// A message with nothing but its text. Its channel adds one of the two ids, and what else it
+    /// knows.
     pub const fn of(channel: ChannelFacts, project_id: Uuid, from: String, to: String, body: String) -> Self {
         Self {
             project_id,
@@ -98,8 +102,8 @@ impl InboundMessage {
     }
 }
 
-/// A slot for a turn of an agent. If the turn of a message is that agent's and needs nothing but the message, it is
-/// claimed for the caller as the message is stored.
+/// A slot for a turn of an agent. If the turn of a message is that agent's and needs nothing but
+/// the message, it is claimed for the caller as the message is stored.
 #[derive(Debug, Clone, Copy)]
 pub struct TurnPermit {
     pub agent_id: Uuid,
@@ -135,8 +139,8 @@ pub enum IngestOutcome {
     Skipped { session_id: Uuid, message_id: Uuid, reason: SkipReason },
     /// It was stored before.
     Duplicate { session_id: Uuid, message_id: Uuid },
-    /// It fits no session, or the database refuses it, and it is kept as it came. The reason is a [`RejectReason`] or
-    /// the name of the constraint that refused it, so it is not an enum.
+    /// It fits no session, or the database refuses it, and it is kept as it came. The reason is a
+    /// [`RejectReason`] or the name of the constraint that refused it, so it is not an enum.
     Quarantined { reason: String },
 }
 
@@ -171,7 +175,8 @@ impl Ingested {
     }
 }
 
-/// Stores a message. When this returns, it is committed. The caller must run the turn that was claimed for it.
+/// Stores a message. When this returns, it is committed. The caller must run the turn that was
+/// claimed for it.
 pub async fn store(storage: &Storage, message: InboundMessage) -> Result<Ingested, BatchError> {
     let ingested = storage.ingest_batches.submit(message).await?;
     if ingested.opens {

@@ -50,7 +50,8 @@ impl<'a> ToStore<'a> {
         }
     }
 
-    /// The turn that answers it, if it gets a new one: a turn has the id of the first message that it answers.
+    /// The turn that answers it, if it gets a new one: a turn has the id of the first message that
+    /// it answers.
     pub const fn new_turn(&self) -> Option<Uuid> {
         match self.decided.effect {
             Effect::Answer(Answer { turn: Turn::Enqueue | Turn::Claim, .. }) => Some(self.message_id),
@@ -139,8 +140,8 @@ impl<'a> DecisionRow<'a> {
     }
 }
 
-/// Stores messages with one statement. Turns that are claimed get `token` for `lease_seconds`. Returns the seqs of the
-/// messages, in their order.
+/// Stores messages with one statement. Turns that are claimed get `token` for `lease_seconds`.
+/// Returns the seqs of the messages, in their order.
 pub async fn store(
     connection: &mut PgConnection,
     to_store: &[ToStore<'_>],
@@ -157,13 +158,14 @@ pub async fn store(
         .await
 }
 
-/// Stores attachments, withdraws what is no longer true, and obeys keywords. Few messages need any of it, so each has
-/// statements of its own: a lock on a table that only they need stops no other message.
+/// Stores attachments, withdraws what is no longer true, and obeys keywords. Few messages need any
+/// of it, so each has statements of its own: a lock on a table that only they need stops no other
+/// message.
 pub async fn apply_effects(connection: &mut PgConnection, to_store: &[ToStore<'_>]) -> Result<(), sqlx::Error> {
     attach(connection, to_store).await?;
     let mut rest: Vec<&ToStore<'_>> = to_store.iter().collect();
-    // Both may lock windows of rate limits. Sorted, two batches of messages lock them in one order. `count_messages` sorts by
-    // project and contact, so a deadlock is possible: PostgreSQL ends one batch, whose items then go one by one.
+    // Sorted, two batches lock the windows of rate limits in one order. A deadlock with
+    // `count_messages` stays possible; PostgreSQL ends one batch, whose items then go one by one.
     rest.sort_by_key(|stored| (stored.loaded.endpoint_id, &stored.message.from));
     for stored in rest {
         if !stored.decided.withdraws.is_empty() {

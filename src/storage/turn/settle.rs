@@ -1,5 +1,5 @@
-//! Settles turns. One transaction locks and loads the facts of a batch, lets the domain decide, and writes the
-//! decisions.
+//! Settles turns. One transaction locks and loads the facts of a batch, lets the domain decide, and
+//! writes the decisions.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -39,8 +39,8 @@ pub enum Settled {
     Stale,
 }
 
-/// Settles a turn. When this returns, the settlement is committed. The caller must send the delivery that was claimed
-/// for it.
+/// Settles a turn. When this returns, the settlement is committed. The caller must send the
+/// delivery that was claimed for it.
 pub async fn settle(storage: &Storage, settlement: Settlement) -> Result<Settled, BatchError> {
     let sends = !settlement.sends.is_empty();
     let settled = storage.turn_batches.submit(settlement).await?;
@@ -102,14 +102,14 @@ pub(in crate::storage) async fn flush(
     }
     for (turn_id, session_id, class) in suppressed {
         let reason = class.as_str();
-        tracing::warn!(%session_id, %turn_id, reason, "a message of a turn is over a limit of its project and is not sent");
+        tracing::warn!(%session_id, %turn_id, reason, "a message of a turn was over a limit of its project and was not sent");
         metrics::OUTBOUND_REFUSED.count(&[reason]);
     }
     Ok(settled)
 }
 
-/// Settles turns of different contacts: locks and loads their facts, decides, and writes. Adds to `suppressed` the
-/// limits that stopped messages, with the turn and the session.
+/// Settles turns of different contacts: locks and loads their facts, decides, and writes. Adds to
+/// `suppressed` the limits that stopped messages, with the turn and the session.
 async fn settle_pass(
     connection: &mut PgConnection,
     settlements: &[&Settlement],
@@ -329,8 +329,8 @@ async fn store(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result
     Ok(())
 }
 
-/// Writes the further effects of turns, which are rare. Each has a statement of its own that runs only if a turn has the
-/// effect.
+/// Writes the further effects of turns, which are rare. Each has a statement of its own that runs
+/// only if a turn has the effect.
 async fn follow(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     skip_messages(connection, decided).await?;
     store_sends(connection, decided).await?;
@@ -377,14 +377,15 @@ async fn store_sends(connection: &mut PgConnection, decided: &[Decided<'_>]) -> 
     let names_number = |row: &&SendRow<'_>| row.send.number.is_some() && row.send.refused.is_none();
     let named: Vec<Uuid> = sends.iter().filter(names_number).map(|row| row.send.message_id).collect();
     sqlx::query_file!("sql/queries/turn/store_sends.sql", Json(sends) as _).execute(&mut *connection).await?;
-    // A number that is not the project's is noticed here. All other refusals are logged where they are decided.
+    // A number that is not the project's is noticed here. All other refusals are logged where they
+    // are decided.
     if !named.is_empty() {
         let refused = sqlx::query_file!("sql/queries/turn/refused_sends.sql", &named[..]).fetch_all(connection).await?;
         for message in refused {
             tracing::warn!(
                 message_id = %message.id,
                 why = message.reason,
-                "a message outside an answer is not sent, because the number that it names is not the project's"
+                "a message outside an answer was not sent, because the number that it names is not the project's"
             );
         }
     }
@@ -414,7 +415,8 @@ async fn close_sessions(connection: &mut PgConnection, decided: &[Decided<'_>]) 
     Ok(())
 }
 
-/// Enqueues turns for messages that came in while the agent ran, and opens the next session for those of a closed one.
+/// Enqueues turns for messages that came in while the agent ran, and opens the next session for
+/// those of a closed one.
 async fn enqueue_next(connection: &mut PgConnection, decided: &[Decided<'_>]) -> Result<(), sqlx::Error> {
     let (mut turns, mut sessions) = (Vec::new(), Vec::new());
     for Decided { settlement, loaded, store } in decided {

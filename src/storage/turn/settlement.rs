@@ -134,7 +134,8 @@ impl Settlement {
         self
     }
 
-    /// Sets the new state of the agent, or `None` if it did not change, and the language of the session.
+    /// Sets the new state of the agent, or `None` if it did not change, and the language of the
+    /// session.
     pub fn remember(mut self, state: Option<Map<String, Value>>, language: Option<String>) -> Self {
         (self.state, self.language) = (state, language);
         self.started = true;
@@ -162,15 +163,16 @@ impl Settlement {
         self
     }
 
-    /// Plans a message outside the answer, which is sent after the turn. A refused message is only stored with its
-    /// reason.
+    /// Plans a message outside the answer, which is sent after the turn. A refused message is only
+    /// stored with its reason.
     pub fn send(mut self, send: PlannedSend) -> Self {
         self.sends.push(send);
         self
     }
 
-    /// Asks for the delivery of the first message, to send it from this process. `claim` is the turn's. The delivery is
-    /// claimed for `lease_seconds`, unless an earlier message to the contact waits.
+    /// Asks for the delivery of the first message, to send it from this process. `claim` is the
+    /// turn's. The delivery is claimed for `lease_seconds`, unless an earlier message to the
+    /// contact waits.
     pub fn claim_first_delivery(&mut self, claim: &Claim, lease_seconds: u32) {
         let Some(message) = self.messages.first() else { return };
         let claim = Box::new(delivery::Claim::of_new_message(message.id, message.text.body().to_owned(), claim));

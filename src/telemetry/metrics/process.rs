@@ -1,5 +1,5 @@
-//! The metrics of the process itself, with the names that Prometheus' own libraries give them. They are read from `/proc`
-//! when the page is asked for; on other systems there are none.
+//! The metrics of the process itself, with the names that Prometheus' own libraries give them. They
+//! are read from `/proc` when the page is asked for; on other systems there are none.
 
 use std::fmt::Write;
 

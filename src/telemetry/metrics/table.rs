@@ -1,5 +1,5 @@
-//! The table of all metrics. `docs/metrics.md` is made of it. No label has a number of a contact or the id of a project:
-//! each has a few words, and all of them are here.
+//! The table of all metrics. `docs/metrics.md` is made of it. No label has a number of a contact or
+//! the id of a project: each has a few words, and all of them are here.
 
 use super::{Counter, Entry, Gauge, Histogram, OTHER};
 use crate::domain::agent::AgentKind;
@@ -24,7 +24,8 @@ pub const NONE: &str = "none";
 
 const HOOKS: &[&str] = &["messages", "status"];
 
-/// What became of a webhook: of a message, of a status report, or the code of the problem that it was answered with.
+/// What became of a webhook: of a message, of a status report, or the code of the problem that it
+/// was answered with.
 const WEBHOOK_RESULTS: &[&str] = &[
     "stored",
     "skipped",
@@ -52,7 +53,8 @@ const SPAN_RESULTS: &[&str] = &["exported", "failed", "dropped"];
 
 const BACKFILL_RESULTS: &[&str] = &["stored", "skipped", "duplicate", "quarantined", "failed"];
 
-/// Why something is in quarantine. The names of constraints that refused a message are counted as one.
+/// Why something is in quarantine. The names of constraints that refused a message are counted as
+/// one.
 const QUARANTINE_REASONS: &[&str] = &[
     "foreign_account",
     "no_message_id",
@@ -91,7 +93,8 @@ const GUARDS: &[&str] = &[
 
 const RETRY_REASONS: &[&str] = &["conflict", "lock", "refused_batch", "unreadable_row"];
 
-/// The operations of the API, by their ids in the OpenAPI document. `none` is a path that no operation has.
+/// The operations of the API, by their ids in the OpenAPI document. `none` is a path that no
+/// operation has.
 pub const OPERATIONS: &[&str] = &[
     "attach_number",
     "cancel_message",
@@ -136,7 +139,8 @@ pub const OPERATIONS: &[&str] = &[
     NONE,
 ];
 
-/// The class of a status. `none`: the client went away, or the request took too long and was cancelled.
+/// The class of a status. `none`: the client went away, or the request took too long and was
+/// cancelled.
 const STATUS_CLASSES: &[&str] = &["2xx", "3xx", "4xx", "5xx", NONE];
 
 /// The states of sessions that are counted. Closed ones are too many.

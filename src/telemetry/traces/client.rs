@@ -1,5 +1,5 @@
-//! Sends the exporter's requests by the HTTP client that textback has already. The exporter runs on a thread of its own, and
-//! the requests run on tokio.
+//! Sends the exporter's requests by the HTTP client that textback has already. The exporter runs on
+//! a thread of its own, and the requests run on tokio.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client that runs on the current runtime. A request may take `timeout`, which the exporter does not limit.
+    /// A client that runs on the current runtime. A request may take `timeout`, which the exporter
+    /// does not limit.
     pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("textback/", env!("CARGO_PKG_VERSION")))

@@ -64,7 +64,7 @@ impl SpanExporter for Counting {
             Err(error) => {
                 count("failed", spans);
                 if let Some(times) = NOT_EXPORTED.observe("", &error.to_string()) {
-                    tracing::warn!(%error, times, "spans could not be exported; they are lost");
+                    tracing::warn!(%error, times, "spans could not be exported and were lost");
                 }
             }
         }
@@ -95,7 +95,8 @@ pub(super) fn processor(settings: &Settings) -> Result<(BatchSpanProcessor, Queu
     Ok((processor, queue))
 }
 
-/// What the spans of this process have in common. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` add to it.
+/// What the spans of this process have in common. `OTEL_SERVICE_NAME` and
+/// `OTEL_RESOURCE_ATTRIBUTES` add to it.
 fn resource(settings: &Settings) -> Resource {
     let resource = Resource::builder()
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))

@@ -25,7 +25,7 @@ impl Settings {
     pub fn of_environment() -> Option<Self> {
         let (settings, mistake) = Self::of(|name| std::env::var(name).ok())?;
         if let Some(mistake) = mistake {
-            tracing::warn!("{mistake}");
+            tracing::warn!(error = %mistake, "a variable of traces was not understood");
         }
         Some(settings)
     }
@@ -55,8 +55,8 @@ impl Settings {
     }
 }
 
-/// The share of the traces that a sampler keeps. The traces of textback begin in textback, so a sampler decides the same
-/// with `parentbased_` and without it.
+/// The share of the traces that a sampler keeps. The traces of textback begin in textback, so a
+/// sampler decides the same with `parentbased_` and without it.
 fn share(sampler: Option<String>, argument: Option<String>) -> (f64, Option<String>) {
     let Some(sampler) = sampler else { return (1.0, None) };
     match sampler.strip_prefix("parentbased_").unwrap_or(&sampler) {

@@ -9,7 +9,8 @@ use crate::commands::{printed, run, textback};
 use crate::source::{self, Kind, Token};
 use crate::tidy::files;
 
-/// Compares the part of a page after a marker with what it must be. With INSTA_UPDATE=always it writes it.
+/// Compares the part of a page after a marker with what it must be. With INSTA_UPDATE=always it
+/// writes it.
 fn compare(path: &str, marker: &str, expected: &str, renew: &str) {
     let page = read(path);
     let (head, rest) = page.split_once(marker).unwrap_or_else(|| panic!("{path} lacks {marker}"));

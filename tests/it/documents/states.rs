@@ -1,4 +1,5 @@
-//! Compares the state diagrams of the documents, and the tables below them, with the enums and the code.
+//! Compares the state diagrams of the documents, and the tables below them, with the enums and the
+//! code.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,8 @@ use super::read;
 use crate::harness::{new_database, pool};
 use crate::tidy::files;
 
-/// An arrow of a diagram: from which state, to which, and what stands at it. Before the first state is `start`, after the last `end`.
+/// An arrow of a diagram: from which state, to which, and what stands at it. Before the first state
+/// is `start`, after the last `end`.
 type Arrow = (String, String, String);
 
 /// The arrows of a page's state diagram.
@@ -82,7 +84,8 @@ fn written(sql: &str, table: &str) -> BTreeSet<String> {
     found
 }
 
-/// Each file that writes a status of the table stands in the page's table, and each file there has the word.
+/// Each file that writes a status of the table stands in the page's table, and each file there has
+/// the word.
 fn each_writer_is_told(page: &str, table: &str, transitions: &[(String, String, String)]) {
     for (_, to, path) in transitions {
         let source = read(path);

@@ -30,7 +30,8 @@ pub const TEXTS: [&str; 8] = [
     "no more of this",
 ];
 
-/// The four cases of a text, a rescue, an end, a failure, a silence, an opt-out, and an outbound text without a reply.
+/// The four cases of a text, a rescue, an end, a failure, a silence, an opt-out, and an outbound
+/// text without a reply.
 pub async fn app() -> TestApp {
     let settings = json!({"first_message": "process", "error_message": "It went wrong."});
     let app = TestApp::with_agent(AGENT, settings).await;
@@ -105,8 +106,9 @@ pub async fn add_another_project(app: &TestApp) {
     rollups::count(app).await;
 }
 
-/// Adds rows of ninety days to the session of each table that grows, in the order of time, so that their tables have many pages.
-/// One message in three is a HELP, so that the partial index of automatic messages is no cheaper than an index by time.
+/// Adds rows of ninety days to the session of each table that grows, in the order of time, so that
+/// their tables have many pages. One message in three is a HELP, so that the partial index of
+/// automatic messages is no cheaper than an index by time.
 pub async fn add_many(app: &TestApp) {
     run_sql(
         app.storage.pool(),

@@ -1,4 +1,5 @@
-//! Tests the rollups: that they equal the raw rows whatever happens to the rows, to the workers and to the clock.
+//! Tests the rollups: that they equal the raw rows whatever happens to the rows, to the workers and
+//! to the clock.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -89,7 +90,8 @@ pub const PAIRS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Lets the job count all. The other databases of the server run transactions, and it waits for those that began before.
+/// Lets the job count all. The other databases of the server run transactions, and it waits for
+/// those that began before.
 pub async fn count(app: &TestApp) {
     let began = Instant::now();
     let settled = "select count(*) from rollup_progress where settled_until = ended_until and counted_from = oldest";

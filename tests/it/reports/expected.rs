@@ -1,6 +1,7 @@
 //! What each report must answer of the fixture.
 
-/// The rows of each report, with `*` for what differs from run to run. The invariants are of all projects, so a role of one sees none.
+/// The rows of each report, with `*` for what differs from run to run. The invariants are of all
+/// projects, so a role of one sees none.
 pub const ANSWERS: &[(&str, &[&str])] = &[
     ("due", &["2|0|*|1"]),
     ("backlog", &["*|*|*"]),

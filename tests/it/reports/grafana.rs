@@ -1,4 +1,5 @@
-//! Tests the dashboards of Grafana: they are those that the binary makes, Grafana's model allows them, and each panel's statement answers.
+//! Tests the dashboards of Grafana: they are those that the binary makes, Grafana's model allows
+//! them, and each panel's statement answers.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ const MACROS: [&str; 2] = ["$__timeFrom()", "$__timeTo()"];
 const PANELS: [(&str, &str); 4] =
     [("stat", "table"), ("timeseries", "time_series"), ("barchart", "table"), ("table", "table")];
 
-/// Names of units of Grafana: <https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/#unit>
+/// Names of units of Grafana:
+/// <https://grafana.com/docs/grafana/latest/panels-visualizations/configure-standard-options/#unit>
 const UNITS: [&str; 5] = ["short", "s", "percentunit", "string", "bool_yes_no"];
 
 pub fn dashboards() -> Vec<(String, Value)> {

@@ -1,5 +1,5 @@
-//! Tests the export for Superset: it is the one that the binary makes, its parts belong together, and each dataset's statement answers.
-//! `make dashboards-test` imports it into a Superset.
+//! Tests the export for Superset: it is the one that the binary makes, its parts belong together,
+//! and each dataset's statement answers. `make dashboards-test` imports it into a Superset.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,8 @@ fn the_parts_of_the_export_belong_together() {
     assert_eq!(drawn, known, "each chart is on one dashboard");
 }
 
-/// What Superset's templates become, with the time of the dashboard and one bucket. `make dashboards-test` runs the templates themselves.
+/// What Superset's templates become, with the time of the dashboard and one bucket.
+/// `make dashboards-test` runs the templates themselves.
 fn expanded(template: &str, from: &str, to: &str) -> String {
     let is_of_the_template = |line: &&str| line.starts_with("{% set ") && line.ends_with(" %}");
     let statement: Vec<&str> = template.lines().skip_while(is_of_the_template).collect();

@@ -1,4 +1,5 @@
-//! The job: reads a message, runs the agent, stores its reply, sends it, and marks it sent. Each step is committed before the next.
+//! The job: reads a message, runs the agent, stores its reply, sends it, and marks it sent. Each
+//! step is committed before the next.
 
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,7 +48,8 @@ pub async fn run() -> Result<(), Error> {
         notified: StreamStrategy::new(Pubsub::new(pool.clone(), QUEUE.to_owned())),
     };
     let backend = PostgresStorage::<Answer>::new(&pool).with_config(config).poll_with_strategy(strategy);
-    // A name of its own for each start: under one that lives again, its lost jobs would never be taken up.
+    // A name of its own for each start: under one that lives again, its lost jobs would never be
+    // taken up.
     let started = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     WorkerBuilder::new(format!("answer-{}-{started}", std::process::id()))
         .backend(backend)
@@ -61,8 +63,9 @@ pub async fn run() -> Result<(), Error> {
 
 /// Looks for jobs when one is announced, and every interval.
 ///
-/// `Strategy` has both as well, but takes one of them a poll: the other's waker is then not registered, and the worker was
-/// seen to do nothing until its next heartbeat (30 s). This takes everything there is, so that both always wake it.
+/// `Strategy` has both as well, but takes one of them a poll: the other's waker is then not
+/// registered, and the worker was seen to do nothing until its next heartbeat (30 s). This takes
+/// everything there is, so that both always wake it.
 struct PollStrategy {
     interval: IntervalStrategy,
     notified: StreamStrategy<Pubsub>,

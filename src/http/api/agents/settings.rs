@@ -32,7 +32,8 @@ fn default_warning() -> String {
     "Are you still there? If we don't hear from you, this conversation will end soon.".to_owned()
 }
 
-/// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity` it has the defaults.
+/// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity`
+/// it has the defaults.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 pub(super) struct NewAgentVersion {
@@ -41,9 +42,10 @@ pub(super) struct NewAgentVersion {
     #[oai(validator(max_length = 262144))]
     source: Option<String>,
     /// The address of an `http` agent's service. For each turn the service gets a POST of
-    /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`, signed as Standard Webhooks
-    /// describes. It answers with `{utterance | messages: [text], state?, hangup?}`, or with 204 or null to say nothing. A failed
-    /// request is repeated with the same `turn_id` and messages, up to five times in all.
+    /// `{turn_id, attempt, conv, messages: [{id, text, media}], history: [{role, text, at}]}`,
+    /// signed as Standard Webhooks describes. It answers with
+    /// `{utterance | messages: [text], state?, hangup?}`, or with 204 or null to say nothing. A
+    /// failed request is repeated with the same `turn_id` and messages, up to five times in all.
     #[oai(validator(max_length = 2048))]
     url: Option<String>,
     /// How many seconds an `http` agent's service has for an answer (1 to 120). Without it 30.
@@ -57,21 +59,23 @@ pub(super) struct NewAgentVersion {
     #[oai(default, validator(maximum(value = "60"), minimum(value = "0")))]
     debounce_seconds: i32,
     inactivity: Option<InactivitySettings>,
-    /// How many segments one message of the agent may have (1 to 100). A longer message is cut at the end of a word,
-    /// and has `truncated`. Without it there is no limit.
+    /// How many segments one message of the agent may have (1 to 100). A longer message is cut at
+    /// the end of a word, and has `truncated`. Without it there is no limit.
     #[oai(validator(maximum(value = "100"), minimum(value = "1")))]
     max_segments: Option<i32>,
-    /// How many messages one turn may send in all (1 to 50). The rest is cut, and the last message has `truncated`.
+    /// How many messages one turn may send in all (1 to 50). The rest is cut, and the last message
+    /// has `truncated`.
     #[oai(default = "default_messages_per_turn", validator(maximum(value = "50"), minimum(value = "1")))]
     max_messages_per_turn: i32,
-    /// Whether characters that alone make a message UCS-2 (curly quotes, dashes, other spaces, invisible characters,
-    /// fractions, full-width letters) are replaced with those of GSM-7. A UCS-2 segment has 70 characters, a GSM-7 segment
-    /// 160. It applies to all messages that leave from the agent's numbers.
+    /// Whether characters that alone make a message UCS-2 (curly quotes, dashes, other spaces,
+    /// invisible characters, fractions, full-width letters) are replaced with those of GSM-7. A
+    /// UCS-2 segment has 70 characters, a GSM-7 segment 160. It applies to all messages that leave
+    /// from the agent's numbers.
     #[oai(default)]
     smart_encoding: bool,
     reactions: Option<Reactions>,
-    /// What the contact gets when the agent failed for good. With an empty text the contact gets nothing, and the message is
-    /// marked as skipped.
+    /// What the contact gets when the agent failed for good. With an empty text the contact gets
+    /// nothing, and the message is marked as skipped.
     #[oai(default = "default_error_message", validator(max_length = 1600))]
     error_message: String,
 }
@@ -112,15 +116,18 @@ impl NewAgentVersion {
     }
 }
 
-/// What happens in a session without messages. A new version's settings apply to all sessions of the agent, also to open
-/// ones: `warn_after_seconds` from their next message on, the others at once.
+/// What happens in a session without messages. A new version's settings apply to all sessions of
+/// the agent, also to open ones: `warn_after_seconds` from their next message on, the others at
+/// once.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub(super) struct InactivitySettings {
-    /// How many seconds after the last message of either side the contact is warned (1 to 2592000, which is 30 days).
+    /// How many seconds after the last message of either side the contact is warned (1 to 2592000,
+    /// which is 30 days).
     #[oai(default = "default_warn_after", validator(maximum(value = "2592000"), minimum(value = "1")))]
     warn_after_seconds: i32,
-    /// How many seconds the contact then has to answer, from the carrier's acceptance of the warning (1 to 2592000).
+    /// How many seconds the contact then has to answer, from the carrier's acceptance of the
+    /// warning (1 to 2592000).
     #[oai(default = "default_grace", validator(maximum(value = "2592000"), minimum(value = "1")))]
     grace_seconds: i32,
     /// The warning.

@@ -28,7 +28,8 @@ pub(super) struct TracedMessage {
     kind: MessageKind,
     /// Our number. Left out on a channel without numbers.
     number: Option<String>,
-    /// The pool that its session was sent to, or that a scheduled message is sent to. The number of the latter is chosen when it is due.
+    /// The pool that its session was sent to, or that a scheduled message is sent to. The number of
+    /// the latter is chosen when it is due.
     pool_id: Option<String>,
     contact: String,
     body: String,
@@ -39,7 +40,8 @@ pub(super) struct TracedMessage {
     /// What came with it or goes out with it.
     media: Option<Vec<Attachment>>,
     status: MessageStatus,
-    /// Why it is held, skipped, refused or failed: the `skip_reason`, the `refusal_reason`, or what the carrier said.
+    /// Why it is held, skipped, refused or failed: the `skip_reason`, the `refusal_reason`, or what
+    /// the carrier said.
     reason: Option<String>,
     skip_reason: Option<SkipReason>,
     refusal_reason: Option<RefusalReason>,
@@ -48,8 +50,9 @@ pub(super) struct TracedMessage {
     /// The carrier's error code.
     error_code: Option<i32>,
     error_class: Option<DeliveryErrorClass>,
-    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had more to say than it may
-    /// send (`max_messages_per_turn`). For the latter, only the last message of a turn has it.
+    /// Whether it was cut because it cost too much (`max_segments` of the agent), or its turn had
+    /// more to say than it may send (`max_messages_per_turn`). For the latter, only the last
+    /// message of a turn has it.
     truncated: bool,
     /// How many characters were cut then.
     truncated_characters: Option<i32>,
@@ -58,8 +61,8 @@ pub(super) struct TracedMessage {
     /// When a scheduled message is looked at next. Later than `send_at` if `waits_for` says so.
     due_at: Option<DateTime<Utc>>,
     waits_for: Option<WaitReason>,
-    /// The time zones that the contact's number may be in, if the message waits for quiet hours: it waits until they are over in
-    /// all of these.
+    /// The time zones that the contact's number may be in, if the message waits for quiet hours: it
+    /// waits until they are over in all of these.
     time_zones: Option<Vec<String>>,
     created_at: DateTime<Utc>,
     /// The steps of its delivery, oldest first.
@@ -83,7 +86,8 @@ pub(super) struct ScheduledMessage {
     media_urls: Vec<String>,
     on_active_session: OnActiveSession,
     send_at: DateTime<Utc>,
-    /// Later than `send_at` if the contact's quiet hours, or a limit that ends within an hour, delay it.
+    /// Later than `send_at` if the contact's quiet hours, or a limit that ends within an hour,
+    /// delay it.
     due_at: Option<DateTime<Utc>>,
     waits_for: Option<WaitReason>,
     /// The turn in which the agent asked for it.

@@ -67,7 +67,8 @@ pub(super) fn request(request: &mut NewMessage) -> Result<(), Problem> {
     }
 }
 
-/// Whether the carrier may be able to fetch a file from an address. The carrier gets the address as it is written.
+/// Whether the carrier may be able to fetch a file from an address. The carrier gets the address as
+/// it is written.
 fn is_media_url(given: &str) -> bool {
     let Ok(url) = Url::parse(given) else { return false };
     let is_public = |address| Networks::public_and(&[]).admit(address, Transport::Tls).is_ok();

@@ -37,7 +37,8 @@ pub(super) async fn of_number(
     Ok(SendFrom::Number { id: sender.id, number: sender.number })
 }
 
-/// A pool that a request names, by what is neither a number nor a short code. Its number is chosen under a lock later; here the request is refused early and in words.
+/// A pool that a request names, by what is neither a number nor a short code. Its number is chosen
+/// under a lock later; here the request is refused early and in words.
 pub(super) async fn of_pool(state: &ApiState, of: PoolContact<'_>) -> Result<SendFrom, Problem> {
     let pool_id = of.pool_id;
     let forms: Vec<Result<(), &str>> = state.carriers.all().map(|carrier| carrier.check_pool_id(pool_id)).collect();

@@ -15,8 +15,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The key that a client gives a request, so that a repetition of it is recognised.
 ///
-/// A header's value is bytes. Clients send UTF-8, or Latin-1, as the HTTP libraries of Python and Node do; both are read,
-/// so that a key with an umlaut is a key.
+/// A header's value is bytes. Clients send UTF-8, or Latin-1, as the HTTP libraries of Python and
+/// Node do; both are read, so that a key with an umlaut is a key.
 pub(in crate::http::api) struct IdempotencyKey(pub Option<String>);
 
 impl IdempotencyKey {
@@ -58,8 +58,9 @@ impl<'a> ApiExtractor<'a> for IdempotencyKey {
     }
 }
 
-/// What other products call such a key in other words than ours. PayPal has PayPal-Request-Id, OData and Azure have
-/// Repeatability-Request-ID, AWS has a client token, and Amazon SQS has a deduplication id.
+/// What other products call such a key in other words than ours. PayPal has PayPal-Request-Id,
+/// OData and Azure have Repeatability-Request-ID, AWS has a client token, and Amazon SQS has a
+/// deduplication id.
 const OTHER_NAMES: [&str; 8] = [
     "paypalrequestid",
     "repeatabilityrequestid",
@@ -71,11 +72,12 @@ const OTHER_NAMES: [&str; 8] = [
     "xidemtoken",
 ];
 
-/// Words that tell what such a key is for. Products put their own name before them, as Cko-Idempotency-Key and
-/// I-Twilio-Idempotency-Token.
+/// Words that tell what such a key is for. Products put their own name before them, as
+/// Cko-Idempotency-Key and I-Twilio-Idempotency-Token.
 const PURPOSES: [&str; 6] = ["idempotency", "idempotence", "idempotent", "deduplication", "dedupe", "dedup"];
 
-/// What stands after such a word in the name of a key. Another word, such as in Idempotency-Key-Expiry, names another thing.
+/// What stands after such a word in the name of a key. Another word, such as in
+/// Idempotency-Key-Expiry, names another thing.
 const ENDINGS: [&str; 8] = ["", "key", "keys", "token", "id", "uuid", "value", "header"];
 
 /// Checks the headers of a request. `has_key` says whether the operation has an Idempotency-Key.

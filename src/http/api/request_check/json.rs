@@ -1,5 +1,5 @@
-//! Reads a JSON body, and refuses an object that has the same field twice. A parser keeps one of the two and drops the
-//! other without telling the caller.
+//! Reads a JSON body, and refuses an object that has the same field twice. A parser keeps one of
+//! the two and drops the other without telling the caller.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -108,7 +108,8 @@ impl<'de> Visitor<'de> for Unique<'_> {
         Ok(())
     }
 
-    /// An object. With serde_json's `arbitrary_precision` a number is shown as an object with one field.
+    /// An object. With serde_json's `arbitrary_precision` a number is shown as an object with one
+    /// field.
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(name) = fields.next_key::<String>()? {

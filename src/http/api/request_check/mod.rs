@@ -1,8 +1,9 @@
-//! Checks a request against the OpenAPI document before its operation runs, so that nothing that a caller said is dropped
-//! without a word, and every fault is told by the name of its parameter or field.
+//! Checks a request against the OpenAPI document before its operation runs, so that nothing that a
+//! caller said is dropped without a word, and every fault is told by the name of its parameter or
+//! field.
 //!
-//! poem-openapi alone ignores unknown and repeated query parameters, repeated headers and repeated JSON fields, and its
-//! errors name types of Rust instead of fields.
+//! poem-openapi alone ignores unknown and repeated query parameters, repeated headers and repeated
+//! JSON fields, and its errors name types of Rust instead of fields.
 //!
 //! docs/decisions/042-request-check.md has the reasons.
 
@@ -99,7 +100,8 @@ impl Operations {
         self.0.iter().find(|operation| operation.method == *method && operation.matches(parts))
     }
 
-    /// Checks a request. One that no operation matches is left to the router, which answers 404 or 405.
+    /// Checks a request. One that no operation matches is left to the router, which answers 404 or
+    /// 405.
     pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
         let parts = parts_of(given.path);
         let Some(operation) = self.find(given.method, &parts) else { return Ok(()) };
@@ -196,7 +198,8 @@ impl Operation {
     }
 }
 
-/// Whether a body is JSON by its Content-Type. JSON is UTF-8 (RFC 8259, 8.1), so another charset is refused.
+/// Whether a body is JSON by its Content-Type. JSON is UTF-8 (RFC 8259, 8.1), so another charset is
+/// refused.
 fn is_json(headers: &HeaderMap) -> Result<bool, Problem> {
     let Some(given) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return Ok(false) };
     let (kind, parameters) = given.split_once(';').unwrap_or((given, ""));

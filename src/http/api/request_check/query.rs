@@ -1,5 +1,5 @@
-//! Reads a query string without dropping anything of it: each parameter is one that the operation has, given once, and
-//! readable.
+//! Reads a query string without dropping anything of it: each parameter is one that the operation
+//! has, given once, and readable.
 
 use std::borrow::Cow;
 
@@ -70,7 +70,8 @@ fn check_value(parameter: &Property, value: &str, has_plus: bool) -> Result<(), 
     }
 }
 
-/// Decodes percent-encoding and `+`. The usual decoders keep a wrong `%` as it is, and replace what is not UTF-8.
+/// Decodes percent-encoding and `+`. The usual decoders keep a wrong `%` as it is, and replace what
+/// is not UTF-8.
 fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
     let bytes = text.as_bytes();
     let is_escape =

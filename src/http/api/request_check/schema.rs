@@ -79,7 +79,8 @@ impl std::fmt::Display for Range {
 }
 
 impl Schema {
-    /// Reads a schema of the document. What it refers to is read too; no request of ours contains itself.
+    /// Reads a schema of the document. What it refers to is read too; no request of ours contains
+    /// itself.
     pub(super) fn read(document: &Value, schema: &Value) -> Self {
         if let Some(reference) = schema["$ref"].as_str() {
             let found = document.pointer(reference.trim_start_matches('#'));
@@ -196,7 +197,8 @@ impl Schema {
     }
 }
 
-/// Checks the fields of an object. Null stands for a field that is not given, unless the field is required.
+/// Checks the fields of an object. Null stands for a field that is not given, unless the field is
+/// required.
 fn check_object(
     properties: &[Property],
     fields: &serde_json::Map<String, Value>,

@@ -143,7 +143,8 @@ fn a_body_is_json_in_utf_8() {
     assert_eq!(told(Method::POST, "/agents", None, "{}"), None);
 }
 
-/// Every request body of the document: an unknown field, a missing one, and each field with a wrong type.
+/// Every request body of the document: an unknown field, a missing one, and each field with a wrong
+/// type.
 #[test]
 fn each_field_of_each_operation_is_named_in_its_faults() {
     let operations = operations();

@@ -1,5 +1,6 @@
-// Keeps the page of the console up to date. Without this script the page works too: it is then as old as its last load.
-// The server sends the parts of the page as HTML in which every text is escaped.
+// Keeps the page of the console up to date. Without this script the page works too: it is then as
+// old as its last load. The server sends the parts of the page as HTML in which every text is
+// escaped.
 
 /** How long the server may be silent: it sends an event every 4 s at least. */
 const SILENCE_MS = 12_000;

@@ -24,7 +24,8 @@ impl Server {
         Self { due, fails, now: Instant::now(), set_aside: Vec::new(), heals_after: usize::MAX, claims: 0 }
     }
 
-    /// Claims as the worker does until nothing is left to do at once; whether that ended without an error.
+    /// Claims as the worker does until nothing is left to do at once; whether that ended without an
+    /// error.
     fn work(&mut self, search: &mut Search, most: usize) -> bool {
         for _ in 0..10_000 {
             let group = match search.step(most) {
