@@ -21,7 +21,7 @@ create table agent_version (
     agent_id         uuid        not null constraint agent_version_belongs_to_an_agent references agent (id),
     version          integer     not null constraint agent_versions_count_from_one check (version >= 1),
     spec             jsonb       not null
-                                 constraint agent_kind_is_known check ((spec ->> 'kind') is not null and spec ->> 'kind' in ('script', 'http'))
+                                 constraint agent_kind_is_known check ((spec ->> 'kind') is not null and spec ->> 'kind' in ('script', 'http', 'llm'))
                                  constraint script_source_is_at_most_256_kb check (octet_length(spec ->> 'source') <= 262144)
                                  constraint url_has_at_most_2048_characters check (length(spec ->> 'url') <= 2048)
                                  constraint timeout_is_1_to_120_seconds check ((spec ->> 'timeout_seconds')::integer between 1 and 120),
@@ -45,7 +45,9 @@ create table agent_version (
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
-    constraint script_agent_has_a_source check ((spec ->> 'kind' = 'script') = ((spec ->> 'source') is not null)),
+    constraint script_agent_has_a_source check (case spec ->> 'kind' when 'script' then (spec ->> 'source') is not null
+                                                                     when 'http' then (spec ->> 'source') is null else true end),
+    constraint llm_agent_has_a_model check ((spec ->> 'kind' = 'llm') = ((spec -> 'llm') is not null)),
     constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null))
 );
 

@@ -60,6 +60,11 @@ impl SecretContext {
         Self { table: "agent", column: "signing_secret", project_id, row_id: agent_id }
     }
 
+    /// The key of an agent at its model's provider.
+    pub const fn of_model_key(project_id: Uuid, agent_id: Uuid) -> Self {
+        Self { table: "model_key", column: "encrypted", project_id, row_id: agent_id }
+    }
+
     /// Names contain no NUL and ids have a fixed length, so different contexts have different
     /// bytes.
     fn bytes(&self) -> Vec<u8> {
@@ -248,6 +253,7 @@ mod tests {
             SecretContext::of_agent(one, one),
             SecretContext::of_agent(one, two),
             SecretContext::of_agent(two, two),
+            SecretContext::of_model_key(two, two),
         ];
         for encrypted_for in &contexts {
             let encrypted = key.encrypt(encrypted_for, &SecretString::from("token"));

@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod http;
+pub mod llm;
 pub mod script;
 pub mod template;
 mod template_faults;
@@ -11,6 +12,7 @@ pub use script::Headroom;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,6 +25,8 @@ use crate::domain::agent::AgentSpec;
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use http::HttpAgent;
+use llm::LlmAgent;
+use llm::record::TurnRecord;
 use script::ScriptAgent;
 
 /// The most texts of one run that are kept; the rest is cut. The agent's version limits how many of
@@ -61,6 +65,16 @@ impl AgentRuntime {
                 let timeout = Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default());
                 Box::new(HttpAgent { caller: self.caller.clone(), url: url.clone(), timeout })
             }
+            AgentSpec::Llm { llm, source } => {
+                let script = source.as_ref().map(|source| {
+                    let tools = llm.tools.clone();
+                    ScriptAgent::with_tools(self.runners.clone(), project_id, key, source.clone(), tools)
+                });
+                // They were checked when the version was saved.
+                let tools = source.as_ref().and_then(|source| script::tools::tools(source, &llm.tools).ok());
+                let means = (self.caller.clone(), self.runners.clone());
+                Box::new(LlmAgent::new(means, project_id, (**llm).clone(), script, tools.unwrap_or_default()))
+            }
         }
     }
 
@@ -79,6 +93,7 @@ impl AgentRuntime {
                 code: "agent_url_refused",
                 detail: format!("url {url} can't be used: {what}"),
             }),
+            AgentSpec::Llm { llm, source } => llm::check(self, project_id, llm, source.as_deref()).await,
         }
     }
 }
@@ -129,8 +144,19 @@ pub struct TurnInput {
     /// What signs the request of a turn, the newest first, if the spec is signed. They may change
     /// between two turns.
     pub signing_secrets: Vec<SecretString>,
+    /// What a turn of a language model has besides. `None` for agents of other kinds.
+    pub model: Option<ModelAccess>,
     /// The header `traceparent` of a request to a service, while traces are on.
     pub traceparent: Option<String>,
+}
+
+/// What a turn of a language model has besides.
+#[derive(Debug, Clone)]
+pub struct ModelAccess {
+    /// The key at the provider, if one was set: a model on a machine of one's own may need none.
+    pub key: Option<SecretString>,
+    /// Keeps what the turn did.
+    pub record: Arc<dyn TurnRecord>,
 }
 
 /// An inbound message.

@@ -200,7 +200,8 @@ fn of_json(value: &Value) -> minijinja::Value {
     }
 }
 
-fn of_fields(fields: &Map<String, Value>) -> minijinja::Value {
+/// An object as a value of minijinja, without its fields that are null.
+pub(super) fn of_fields(fields: &Map<String, Value>) -> minijinja::Value {
     // Null counts as missing, because the text would otherwise contain "none".
     let given = fields.iter().filter(|(_, value)| !value.is_null());
     minijinja::Value::from_pairs(given.map(|(name, value)| (name.as_str(), of_json(value))))
@@ -228,7 +229,7 @@ pub(super) fn without_line(error: &minijinja::Error) -> String {
     error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()))
 }
 
-fn readable(error: &minijinja::Error) -> String {
+pub(super) fn readable(error: &minijinja::Error) -> String {
     let what = without_line(error);
     error.line().map_or(what.clone(), |line| format!("line {line}: {what}"))
 }

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::llm::LlmSpec;
 use super::words::words;
 
 words! {
@@ -12,6 +13,8 @@ words! {
         Script = "script",
         /// A service of yours, which gets a signed POST for each turn.
         Http = "http",
+        /// A language model, which may call functions of a script as its tools.
+        Llm = "llm",
     }
 }
 
@@ -48,26 +51,27 @@ pub const DEFAULT_TIMEOUT_SECONDS: i32 = 30;
 
 impl AgentKind {
     /// How often an agent may fail before its turn is given up: a script with the waits between
-    /// within about four seconds, a service, which may be restarting, within about 15 seconds plus
-    /// its time-outs.
+    /// within about four seconds, a service or a model's server, which may be restarting, within
+    /// about 15 seconds plus its time-outs.
     pub const fn most_failures(self) -> i32 {
         match self {
             Self::Script => 3,
-            Self::Http => 5,
+            Self::Http | Self::Llm => 5,
         }
     }
 
     /// What a spec of this kind must have, for error messages.
     pub const fn needs(self) -> &'static str {
         match self {
-            Self::Script => "a source, and neither url nor timeout_seconds",
-            Self::Http => "a url and no source",
+            Self::Script => "a source, and neither url, timeout_seconds nor llm",
+            Self::Http => "a url, and neither source nor llm",
+            Self::Llm => "llm, and neither url nor timeout_seconds",
         }
     }
 }
 
 /// What a version of an agent runs: what only agents of one kind have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AgentSpec {
     /// A script in Starlark.
     Script {
@@ -81,6 +85,13 @@ pub enum AgentSpec {
         /// How many seconds the service has for an answer.
         timeout_seconds: i32,
     },
+    /// A language model.
+    Llm {
+        /// The model, its prompt and its limits.
+        llm: Box<LlmSpec>,
+        /// The script with the functions that are its tools, and perhaps with a `start`.
+        source: Option<String>,
+    },
 }
 
 impl AgentSpec {
@@ -89,23 +100,24 @@ impl AgentSpec {
         match self {
             Self::Script { .. } => AgentKind::Script,
             Self::Http { .. } => AgentKind::Http,
+            Self::Llm { .. } => AgentKind::Llm,
         }
     }
 
     /// Whether the agent may look at earlier messages. Loading them costs more than the rest of a
-    /// claim, so it is done only for agents that may: services, and scripts that name the history
-    /// or can reach any attribute.
+    /// claim, so it is done only for agents that may: services, models, and scripts that name the
+    /// history or can reach any attribute.
     pub fn reads_history(&self) -> bool {
         match self {
             Self::Script { source } => ["history", "getattr"].iter().any(|name| source.contains(name)),
-            Self::Http { .. } => true,
+            Self::Http { .. } | Self::Llm { .. } => true,
         }
     }
 
     /// Whether requests to the agent are signed, so that the agent needs a signing secret.
     pub const fn is_signed(&self) -> bool {
         match self {
-            Self::Script { .. } => false,
+            Self::Script { .. } | Self::Llm { .. } => false,
             Self::Http { .. } => true,
         }
     }
@@ -113,7 +125,7 @@ impl AgentSpec {
 
 /// A spec as the database and the API have it: its kind, and every field that a spec of some kind
 /// has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SpecFields {
     pub kind: AgentKind,
     /// Lists leave it out, because it may have 256 kB.
@@ -123,12 +135,14 @@ pub struct SpecFields {
     pub url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llm: Option<Box<LlmSpec>>,
 }
 
 impl SpecFields {
     /// The fields of a spec that has none but its kind.
     pub const fn of(kind: AgentKind) -> Self {
-        Self { kind, source: None, url: None, timeout_seconds: None }
+        Self { kind, source: None, url: None, timeout_seconds: None, llm: None }
     }
 }
 
@@ -141,13 +155,14 @@ impl TryFrom<SpecFields> for AgentSpec {
     type Error = SpecMismatch;
 
     fn try_from(fields: SpecFields) -> Result<Self, SpecMismatch> {
-        let SpecFields { kind, source, url, timeout_seconds } = fields;
-        match (kind, source, url, timeout_seconds) {
-            (AgentKind::Script, Some(source), None, None) => Ok(Self::Script { source }),
-            (AgentKind::Http, None, Some(url), timeout_seconds) => {
+        let SpecFields { kind, source, url, timeout_seconds, llm } = fields;
+        match (kind, source, url, timeout_seconds, llm) {
+            (AgentKind::Script, Some(source), None, None, None) => Ok(Self::Script { source }),
+            (AgentKind::Http, None, Some(url), timeout_seconds, None) => {
                 Ok(Self::Http { url, timeout_seconds: timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS) })
             }
-            (AgentKind::Script | AgentKind::Http, ..) => Err(SpecMismatch(kind)),
+            (AgentKind::Llm, source, None, None, Some(llm)) => Ok(Self::Llm { llm, source }),
+            (AgentKind::Script | AgentKind::Http | AgentKind::Llm, ..) => Err(SpecMismatch(kind)),
         }
     }
 }
@@ -160,6 +175,7 @@ impl From<AgentSpec> for SpecFields {
             AgentSpec::Http { url, timeout_seconds } => {
                 Self { url: Some(url), timeout_seconds: Some(timeout_seconds), ..fields }
             }
+            AgentSpec::Llm { llm, source } => Self { source, llm: Some(llm), ..fields },
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod job;
 pub mod json_text;
 pub mod keyword;
 pub mod keyword_answer;
+pub mod llm;
 pub mod message;
 pub mod message_plan;
 pub mod metric_sample;

@@ -96,7 +96,7 @@ impl AgentCall {
     /// `function`: `start` or `reply`.
     pub(super) fn begin(claim: &Claim, kind: AgentKind, function: &'static str) -> Self {
         let side = match kind {
-            AgentKind::Script => Side::Internal,
+            AgentKind::Script | AgentKind::Llm => Side::Internal,
             AgentKind::Http => Side::Client,
         };
         let mut span = traces::begin("invoke_agent", side);

@@ -4,6 +4,7 @@
 mod converse;
 mod failure;
 mod messages;
+mod model_record;
 mod outcome;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, OutboundRequest};
+use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, ModelAccess, OutboundRequest};
 use crate::channels::Channels;
+use crate::domain::agent::AgentSpec;
 use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
@@ -34,6 +36,7 @@ use crate::jobs::spans;
 use crate::jobs::turns::converse::{TurnContext, converse};
 use crate::jobs::turns::failure::Failure;
 use crate::jobs::turns::messages::Allowance;
+use crate::jobs::turns::model_record::ModelRecord;
 use crate::jobs::turns::outcome::written;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
@@ -282,7 +285,8 @@ impl Turns {
             };
             let mut allowance = Allowance::of(&version.settings, channel);
             let signing_secrets = self.signing_secrets(claim, version).await?;
-            let context = TurnContext { env: self.env, kind: version.spec.kind(), signing_secrets };
+            let model = self.model_access(claim, version).await?;
+            let context = TurnContext { env: self.env, kind: version.spec.kind(), signing_secrets, model };
             let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {
@@ -314,6 +318,19 @@ impl Turns {
         }
         let secrets = agent::signing_secrets(&self.storage, &self.key, claim.agent_id);
         database::with_timeout(secrets).await.map_err(|error| Failure::of_ours(error.to_string()))
+    }
+
+    /// What a turn of a language model has besides. The key is read for each turn, so that a new
+    /// one is used at once.
+    async fn model_access(&self, claim: &Claim, version: &Version) -> Result<Option<ModelAccess>, Failure> {
+        match &version.spec {
+            AgentSpec::Script { .. } | AgentSpec::Http { .. } => Ok(None),
+            AgentSpec::Llm { .. } => {
+                let reading = storage::model::key(&self.storage, &self.key, claim.agent_id);
+                let key = database::with_timeout(reading).await.map_err(|error| Failure::of_ours(error.to_string()))?;
+                Ok(Some(ModelAccess { key, record: Arc::new(ModelRecord::of(&self.storage, claim)) }))
+            }
+        }
     }
 
     /// Fills in a template of the project. An error of the template is a failure of the agent that

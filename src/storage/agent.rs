@@ -11,7 +11,7 @@ use crate::domain::agent_error::{AgentErrorCode, LastError};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
-use crate::storage::{Storage, new_id};
+use crate::storage::{Storage, model, new_id};
 
 /// An agent with its current version. In lists the version has the fields of its spec that lists
 /// tell.
@@ -40,6 +40,9 @@ pub struct Version<Spec = AgentSpec> {
 pub struct NewVersion {
     pub spec: AgentSpec,
     pub settings: AgentSettings,
+    /// The key at the provider of the agent's model, if it is to be set. It is not part of the
+    /// version.
+    pub model_key: Option<SecretString>,
 }
 
 /// A version with its agent, as statements return it. The macros of sqlx fill no nested structs, so
@@ -111,6 +114,13 @@ where
 /// A new signing secret, and the keys of which the first encrypts it.
 pub type NewSecret<'a> = (&'a SecretString, &'a SecretKeys);
 
+/// What encrypts the secrets of an agent, and the signing secret that it is given, if it has none.
+#[derive(Clone, Copy)]
+pub struct AgentSecrets<'a> {
+    pub keys: &'a SecretKeys,
+    pub signing: Option<&'a SecretString>,
+}
+
 /// A signing secret as it is stored.
 struct EncryptedSecret {
     key_id: String,
@@ -132,15 +142,13 @@ pub async fn create(
     project_id: Uuid,
     name: &str,
     version: &NewVersion,
-    secret: Option<NewSecret<'_>>,
+    secrets: AgentSecrets<'_>,
 ) -> Result<Agent, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
     let id = new_id();
     sqlx::query_file!("sql/queries/agent/create.sql", id, project_id, name).execute(&mut *transaction).await?;
     insert_version(&mut transaction, id, 1, version).await?;
-    if let Some(secret) = secret {
-        give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?;
-    }
+    give_secrets(&mut transaction, (project_id, id), version, secrets).await?;
     let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
     Ok(agent)
@@ -154,7 +162,7 @@ pub async fn add_version(
     project_id: Uuid,
     id: Uuid,
     version: &NewVersion,
-    secret: Option<NewSecret<'_>>,
+    secrets: AgentSecrets<'_>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
     let next = sqlx::query_file_scalar!("sql/queries/agent/advance.sql", project_id, id)
@@ -162,13 +170,27 @@ pub async fn add_version(
         .await?;
     let Some(next) = next else { return Ok(None) };
     insert_version(&mut transaction, id, next, version).await?;
-    let is_stored = match secret {
-        Some(secret) => give_signing_secret(&mut transaction, id, &EncryptedSecret::of(project_id, id, secret)).await?,
-        None => false,
-    };
+    let is_stored = give_secrets(&mut transaction, (project_id, id), version, secrets).await?;
     let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
     Ok(Some((agent, is_stored)))
+}
+
+/// Stores the secrets of an agent that come with a version. Returns whether the signing secret was
+/// stored: an agent that has one keeps it.
+async fn give_secrets(
+    connection: &mut PgConnection,
+    (project_id, id): (Uuid, Uuid),
+    version: &NewVersion,
+    AgentSecrets { keys, signing }: AgentSecrets<'_>,
+) -> Result<bool, sqlx::Error> {
+    if let Some(key) = &version.model_key {
+        model::set_key(connection, keys, (project_id, id), key).await?;
+    }
+    match signing {
+        Some(secret) => give_signing_secret(connection, id, &EncryptedSecret::of(project_id, id, (secret, keys))).await,
+        None => Ok(false),
+    }
 }
 
 async fn give_signing_secret(
@@ -220,7 +242,7 @@ async fn insert_version(
     number: i32,
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
-    let NewVersion { spec, settings } = version;
+    let NewVersion { spec, settings, .. } = version;
     sqlx::query_file!(
         "sql/queries/agent/insert_version.sql",
         agent_id,

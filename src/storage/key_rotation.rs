@@ -79,7 +79,8 @@ pub async fn unreadable(connection: &mut PgConnection, keys: &SecretKeys) -> Res
 /// Several processes may do this at the same time, because a row is only written if it did not
 /// change since it was read.
 pub async fn re_encrypt(storage: &Storage, keys: &SecretKeys) -> Result<usize, AccountError> {
-    Ok(re_encrypt_accounts(storage, keys).await? + re_encrypt_agents(storage, keys).await?)
+    let of_accounts_and_agents = re_encrypt_accounts(storage, keys).await? + re_encrypt_agents(storage, keys).await?;
+    Ok(of_accounts_and_agents + re_encrypt_model_keys(storage, keys).await?)
 }
 
 async fn re_encrypt_accounts(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
@@ -109,6 +110,22 @@ async fn re_encrypt_agents(storage: &Storage, keys: &SecretKeys) -> Result<usize
         let Some(renewed) = agent.re_encrypted(keys, contexts) else { continue };
         let (read, renewed) = (&agent.secrets[..], &renewed[..]);
         let written = sqlx::query_file!("sql/queries/secret/agent.sql", agent.id, read as _, keys.id(), renewed as _)
+            .execute(&mut *connection)
+            .await?;
+        rows += usize::from(written.rows_affected() == 1);
+    }
+    Ok(rows)
+}
+
+async fn re_encrypt_model_keys(storage: &Storage, keys: &SecretKeys) -> Result<usize, sqlx::Error> {
+    let mut connection = storage.connection().await?;
+    let found = sqlx::query_file_as!(EncryptedRow, "sql/queries/secret/model_keys.sql", keys.id());
+    let mut rows = 0;
+    for row in found.fetch_all(&mut *connection).await? {
+        let contexts = vec![SecretContext::of_model_key(row.project_id, row.id)];
+        let Some(renewed) = row.re_encrypted(keys, contexts) else { continue };
+        let (read, renewed) = (&row.secrets[..], &renewed[..]);
+        let written = sqlx::query_file!("sql/queries/secret/model_key.sql", row.id, read as _, keys.id(), renewed as _)
             .execute(&mut *connection)
             .await?;
         rows += usize::from(written.rows_affected() == 1);

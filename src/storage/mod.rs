@@ -24,6 +24,7 @@ pub mod invariant;
 pub mod key_rotation;
 pub mod message;
 pub mod metric_sample;
+pub mod model;
 pub mod notifier;
 pub mod number;
 pub mod outbound_limits;

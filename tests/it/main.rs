@@ -41,6 +41,7 @@ mod inactivity_races;
 mod inbound_sms;
 mod keywords;
 mod landlines;
+mod llm_agents;
 mod logs;
 mod memory_carrier;
 mod messaging_services;

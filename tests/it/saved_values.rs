@@ -96,10 +96,33 @@ fn urls() -> Vec<Value> {
     .collect()
 }
 
+/// The fields of a model.
+fn of_a_model(operation: &'static str) -> Vec<Saved> {
+    let beyond = |field, least: i64, most: i64| saved(operation, field, [json!(least - 1), json!(most + 1), json!("5")]);
+    let prompts = ["", "  ", "{{ name }}", "{{ conv.nme }}", "{% if conv.id %}", "{% if conv.state.x %}y{% endif %}"];
+    vec![
+        saved(operation, "llm.base_url", urls()),
+        saved(operation, "llm.model", [json!(""), json!("  "), long(201)]),
+        saved(operation, "llm.api_key", [json!(""), json!("  "), json!("sk-\n4711"), json!("sk-ü"), long(1001)]),
+        saved(operation, "llm.prompt", prompts.map(Value::from).into_iter().chain([long(32_769)])),
+        saved(operation, "llm.tools", [json!(["book"]), json!("book"), json!([7])]),
+        saved(operation, "llm.temperature", [json!(-0.1), json!(2.1), json!("hot")]),
+        beyond("llm.max_output_tokens", 16, 32_000),
+        saved(operation, "llm.reasoning_effort", [json!("deep"), json!(true)]),
+        beyond("llm.history_turns", 0, 25),
+        beyond("llm.history_tokens", 0, 200_000),
+        beyond("llm.max_rounds", 1, 20),
+        beyond("llm.max_tool_calls", 0, 50),
+        beyond("llm.request_seconds", 1, 120),
+        saved(operation, "llm.refusal_message", [json!(""), json!("  "), long(1601), emoji()]),
+    ]
+}
+
 fn of_an_agent(operation: &'static str) -> Vec<Saved> {
     let text = |field| saved(operation, field, [long(1601), json!(7)]);
-    vec![
-        saved(operation, "kind", [json!("llm"), json!("Script"), json!(null)]),
+    let mut all = of_a_model(operation);
+    all.extend([
+        saved(operation, "kind", [json!("oracle"), json!("llm"), json!("Script"), json!(null)]),
         saved(operation, "source", scripts()),
         saved(operation, "url", urls()),
         // A script has no timeout, so it would be ignored.
@@ -116,7 +139,8 @@ fn of_an_agent(operation: &'static str) -> Vec<Saved> {
         saved(operation, "smart_encoding", [json!("yes"), json!(1)]),
         saved(operation, "error_message", [long(1601), json!(7), json!("  "), json!("\u{200b}")]),
         saved(operation, "reactions", [json!("perhaps"), json!(true)]),
-    ]
+    ]);
+    all
 }
 
 /// What is no name of anything.
@@ -267,6 +291,11 @@ async fn valid(app: &TestApp) -> Vec<(&'static str, Method, String, Value)> {
 /// The same request with another value of a field.
 fn with(valid: &Value, field: &str, value: &Value) -> Value {
     let mut body = valid.clone();
+    if field.starts_with("llm.") {
+        body["kind"] = json!("llm");
+        body["llm"] = json!({"base_url": "https://models.example.com/v1", "model": "small", "prompt": "Hi"});
+        body.as_object_mut().expect("an object").remove("source");
+    }
     let mut at = &mut body;
     for name in field.split('.') {
         at = at.as_object_mut().expect("an object").entry(name).or_insert_with(|| json!({}));
@@ -307,7 +336,11 @@ async fn a_value_that_could_never_work_is_refused_when_it_is_saved() {
             assert!(!detail.contains("failed to parse"), "{operation} {field} = {shown}: {detail}");
         }
     }
-    for (operation, method, path, body) in requests {
+    let version = |(name, ..): &&(&str, Method, String, Value)| *name == "create_agent_version";
+    let (_, method, path, body) = requests.iter().find(version).expect("a version").clone();
+    let with_model = with(&body, "llm.model", &json!("small"));
+    let valid = requests.into_iter().chain([("create_agent_version", method, path, with_model)]);
+    for (operation, method, path, body) in valid {
         let (status, answer) = app.call(&app.key, method, &path, Some(body)).await;
         assert!(status.is_success(), "{operation} is valid without a wrong value: {status} {answer}");
     }

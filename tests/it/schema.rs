@@ -97,6 +97,7 @@ const WORDS: [(&str, &[&str]); 30] = [
     ("reactions_setting_is_known", agent::Reactions::WORDS),
     ("registration_policy_is_known", number::RegistrationPolicy::WORDS),
     ("scheduled_message_refusal_reason_is_known", delivery::RefusalReason::WORDS),
+    ("model_finish_is_known", llm::ModelFinish::WORDS),
     ("session_channel_is_known", session::Channel::WORDS),
     ("session_close_reason_is_known", session::CloseReason::WORDS),
     ("session_origin_is_known", session::SessionOrigin::WORDS),

@@ -85,6 +85,7 @@ pub async fn say_as(agent: &ScriptAgent, session: &str, text: &str) -> Result<An
         at: chrono::Utc::now(),
         messages: vec![message],
         signing_secrets,
+        model: None,
         traceparent: None,
     };
     agent.reply(conversation, input).await

@@ -8,7 +8,10 @@ mod answer;
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use reqwest::StatusCode;
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, InvalidHeaderValue,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use url::Url;
@@ -61,6 +64,30 @@ impl Caller {
             .build()
     }
 
+    /// Posts JSON and reads the answer. The error says what went wrong, after "the agent's service"
+    /// or the like, and has nothing of the URL, whose query may contain a secret.
+    pub(in crate::agents) async fn post(&self, post: Post) -> Result<Reply, String> {
+        let Post { url, mut headers, body, timeout } = post;
+        let client = match transport(&url) {
+            Transport::Tls => &self.tls,
+            Transport::Plain => &self.plain,
+        };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let describe = |error: reqwest::Error| describe(&error, timeout);
+        let mut answer =
+            client.post(url).headers(headers).body(body).timeout(timeout).send().await.map_err(describe)?;
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(describe)? {
+            if bytes.len() + part.len() > MOST_BYTES {
+                return Err(format!("answered with more than {} KiB", MOST_BYTES / 1024));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(Reply { status: answer.status(), headers: answer.headers().clone(), body: bytes })
+    }
+
     /// Checks the URL of a service before it is saved. A host name is looked up if it is to be
     /// called by http. Then it must resolve into an allowed network now, and again at each call.
     pub async fn check_url(&self, text: &str) -> Result<(), String> {
@@ -108,6 +135,37 @@ impl Caller {
         }
         Ok(url)
     }
+}
+
+/// A request to a service.
+pub(in crate::agents) struct Post {
+    pub(in crate::agents) url: Url,
+    /// Those that are not the same for all requests.
+    pub(in crate::agents) headers: HeaderMap,
+    /// JSON.
+    pub(in crate::agents) body: Vec<u8>,
+    /// How long the service has for the whole answer.
+    pub(in crate::agents) timeout: Duration,
+}
+
+/// The answer of a service.
+pub(in crate::agents) struct Reply {
+    pub(in crate::agents) status: StatusCode,
+    pub(in crate::agents) headers: HeaderMap,
+    pub(in crate::agents) body: Vec<u8>,
+}
+
+/// Describes an error without the URL.
+fn describe(error: &reqwest::Error, timeout: Duration) -> String {
+    if error.is_timeout() {
+        return format!("did not answer within {} seconds", timeout.as_secs());
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    let what = if error.is_connect() { "can't be reached" } else { "broke off" };
+    format!("{what}: {cause}")
 }
 
 /// The charset that an answer names.
@@ -158,58 +216,31 @@ impl HttpAgent {
         let Self { caller, url, timeout } = self;
         let url = caller.parse_url(url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &input).map_err(|error| failed(format!("can't be called: {error}")))?;
-        let timestamp = input.at.timestamp();
-        let client = match transport(&url) {
-            Transport::Tls => &caller.tls,
-            Transport::Plain => &caller.plain,
-        };
-        let mut request = client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .header(ACCEPT_ENCODING, "identity")
-            .header(standard_webhooks::ID, &input.turn_id)
-            .header(standard_webhooks::TIMESTAMP, timestamp)
-            .header(
-                standard_webhooks::SIGNATURE,
-                standard_webhooks::sign(&input.signing_secrets, &input.turn_id, timestamp, &body),
-            )
-            .body(body)
-            .timeout(*timeout);
-        if let Some(traceparent) = &input.traceparent {
-            request = request.header("traceparent", traceparent);
-        }
-        let mut answer = request.send().await.map_err(|error| failed(self.describe(&error)))?;
-        let status = answer.status();
-        if status == reqwest::StatusCode::NO_CONTENT {
+        let headers = headers(&input, &body).map_err(|error| failed(format!("can't be called: {error}")))?;
+        let reply = caller.post(Post { url, headers, body, timeout: *timeout }).await.map_err(failed)?;
+        if reply.status == StatusCode::NO_CONTENT {
             return Ok(Answer { state: conversation.state, language: conversation.language, ..Answer::default() });
         }
-        if !status.is_success() {
-            return Err(failed(format!("answered {status}")));
+        if !reply.status.is_success() {
+            return Err(failed(format!("answered {}", reply.status)));
         }
-        let mut bytes = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|error| failed(self.describe(&error)))? {
-            if bytes.len() + part.len() > MOST_BYTES {
-                return Err(failed(format!("answered with more than {} KiB", MOST_BYTES / 1024)));
-            }
-            bytes.extend_from_slice(&part);
-        }
-        let read = answer::read(&bytes, charset(answer.headers()), conversation);
-        read.map_err(|what| failed(coding(answer.headers()).unwrap_or(what)))
+        let read = answer::read(&reply.body, charset(&reply.headers), conversation);
+        read.map_err(|what| failed(coding(&reply.headers).unwrap_or(what)))
     }
+}
 
-    /// Describes the error without the URL, whose query may contain a secret.
-    fn describe(&self, error: &reqwest::Error) -> String {
-        if error.is_timeout() {
-            return format!("did not answer within {} seconds", self.timeout.as_secs());
-        }
-        let mut cause: &dyn std::error::Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        let what = if error.is_connect() { "can't be reached" } else { "broke off" };
-        format!("{what}: {cause}")
+/// What identifies and signs the request of a turn.
+fn headers(input: &TurnInput, body: &[u8]) -> Result<HeaderMap, InvalidHeaderValue> {
+    let timestamp = input.at.timestamp();
+    let mut headers = HeaderMap::new();
+    headers.insert(standard_webhooks::ID, HeaderValue::from_str(&input.turn_id)?);
+    headers.insert(standard_webhooks::TIMESTAMP, HeaderValue::from(timestamp));
+    let signature = standard_webhooks::sign(&input.signing_secrets, &input.turn_id, timestamp, body);
+    headers.insert(standard_webhooks::SIGNATURE, HeaderValue::from_str(&signature)?);
+    if let Some(traceparent) = &input.traceparent {
+        headers.insert("traceparent", HeaderValue::from_str(traceparent)?);
     }
+    Ok(headers)
 }
 
 impl Agent for HttpAgent {

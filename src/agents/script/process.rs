@@ -174,6 +174,14 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
             let filled = crate::agents::template::fill(&template, &variables);
             Ok(Response::Filled(filled.map_err(|what| bounds::error(&what))))
         }
+        Request::FillPrompt { prompt, conv } => {
+            let filled = crate::agents::llm::prompt::fill(&prompt, &conv);
+            Ok(Response::Filled(filled.map_err(|what| bounds::error(&what))))
+        }
+        Request::CheckPrompt { prompt } => {
+            let checked = crate::agents::llm::prompt::check(&prompt);
+            Ok(Response::TemplateChecked(checked.map_err(|what| bounds::error(&what))))
+        }
         Request::CheckTemplate { template } => {
             let checked = crate::agents::template::check(&template);
             Ok(Response::TemplateChecked(checked.map_err(|what| bounds::error(&what))))

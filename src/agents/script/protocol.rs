@@ -37,6 +37,10 @@ pub(super) enum Request {
     Fill { template: String, variables: Map<String, Value> },
     /// Report why a template can't be parsed.
     CheckTemplate { template: String },
+    /// Fill in a prompt.
+    FillPrompt { prompt: String, conv: Value },
+    /// Report why a prompt can't be filled in.
+    CheckPrompt { prompt: String },
 }
 
 /// [`Request::Run`] in its written form, borrowed from the caller.

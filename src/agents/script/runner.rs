@@ -159,6 +159,29 @@ impl Runners {
         }
     }
 
+    /// Fills in the prompt of a model. The errors are those of [`Self::fill`].
+    pub(in crate::agents) async fn fill_prompt(
+        &self,
+        project: Uuid,
+        prompt: &str,
+        conv: Value,
+    ) -> Result<String, AgentError> {
+        let request = Request::FillPrompt { prompt: prompt.to_owned(), conv };
+        match of_template(self.request_in_time(project, &request, FILL).await)? {
+            Response::Filled(filled) => filled.map_err(AgentError::Failed),
+            _ => Err(other_answer()),
+        }
+    }
+
+    /// Checks the prompt of a model. The errors are those of [`Self::fill`].
+    pub(in crate::agents) async fn check_prompt(&self, project: Uuid, prompt: &str) -> Result<(), AgentError> {
+        let request = Request::CheckPrompt { prompt: prompt.to_owned() };
+        match of_template(self.request_in_time(project, &request, FILL).await)? {
+            Response::TemplateChecked(checked) => checked.map_err(AgentError::Failed),
+            _ => Err(other_answer()),
+        }
+    }
+
     async fn request_in_time(&self, project: Uuid, request: &Request, bound: Bound) -> Result<Response, AgentError> {
         let requesting = tokio::time::timeout(MOST_WAIT, self.checks.send(project, request, bound)).await;
         requesting.unwrap_or_else(|_| Err(AgentError::Ours("all runners for checks are busy".to_owned())))

@@ -1,5 +1,6 @@
 //! `/v1/agents`: who answers. An agent has versions, which never change.
 
+mod llm;
 mod settings;
 
 use chrono::{DateTime, Utc};
@@ -18,7 +19,7 @@ use crate::agents::SpecError;
 use crate::domain::agent_error::LastError;
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
-use crate::storage::agent::{self, NewVersion};
+use crate::storage::agent::{self, AgentSecrets, NewVersion};
 use crate::storage::refused_by;
 use settings::{AgentVersion, NewAgentVersion};
 
@@ -88,8 +89,8 @@ impl Api {
         named("name", &name, "give the agent a name")?;
         let version = validate(&state, project_id, version).await?;
         let secret = needed_secret(&version);
-        let signing = secret.as_ref().map(|secret| (secret, state.accounts.key()));
-        let made = agent::create(&state.storage, project_id, &name, &version, signing).await;
+        let secrets = AgentSecrets { keys: state.accounts.key(), signing: secret.as_ref() };
+        let made = agent::create(&state.storage, project_id, &name, &version, secrets).await;
         let agent = made.map_err(|error| match refused_by(&error) {
             Some("agent_name_is_unique_in_a_project") => Problem::conflict(
                 "agent_name_taken",
@@ -116,8 +117,8 @@ impl Api {
         let project_id = caller.writer()?;
         let version = validate(&state, project_id, body.0).await?;
         let secret = needed_secret(&version);
-        let signing = secret.as_ref().map(|secret| (secret, state.accounts.key()));
-        let added = agent::add_version(&state.storage, project_id, *id, &version, signing).await?;
+        let secrets = AgentSecrets { keys: state.accounts.key(), signing: secret.as_ref() };
+        let added = agent::add_version(&state.storage, project_id, *id, &version, secrets).await?;
         let (agent, taken) = added.ok_or_else(|| Problem::not_found("agent"))?;
         Ok(VersionCreated::Created(Json(Agent::with_secret(agent, secret.filter(|_| taken)))))
     }

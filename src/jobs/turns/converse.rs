@@ -7,8 +7,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use crate::agents::{
-    Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, LogLine, OutboundRequest, TurnInput,
-    UserMessage,
+    Agent, AgentError, AgentFuture, Answer, Conversation, HistoryEntry, LogLine, ModelAccess, OutboundRequest,
+    TurnInput, UserMessage,
 };
 use crate::domain::agent::{AgentKind, AgentSettings, FirstMessage};
 use crate::domain::bounds;
@@ -28,6 +28,8 @@ pub(crate) struct TurnContext {
     pub(crate) kind: AgentKind,
     /// What signs its requests, the newest first.
     pub(crate) signing_secrets: Vec<SecretString>,
+    /// What a turn of a language model has besides.
+    pub(crate) model: Option<ModelAccess>,
 }
 
 /// Runs `start`, `reply` or both, by the `first_message` of the version. In a session that an
@@ -75,9 +77,10 @@ pub(crate) async fn converse(
         (conversation.state, conversation.language) = (started.state, started.language);
     }
     if processes && !hangup && !claim.waiting.is_empty() && agent.replies() {
-        let call = AgentCall::begin(claim, context.kind, "reply");
-        let input = turn_input(claim, context.signing_secrets, call.traceparent());
-        let answer = call.end(measured(context.kind, "reply", agent.reply(conversation.clone(), input)).await)?;
+        let kind = context.kind;
+        let call = AgentCall::begin(claim, kind, "reply");
+        let input = turn_input(claim, context, call.traceparent());
+        let answer = call.end(measured(kind, "reply", agent.reply(conversation.clone(), input)).await)?;
         write_log(&answer.log, &mut log_left);
         settlement = allowance.say(settlement, MessageKind::Reply, answer.texts, answer.cut);
         hangup = answer.hangup;
@@ -107,7 +110,7 @@ async fn start(
     kind: AgentKind,
 ) -> Result<Answer, AgentError> {
     match kind {
-        AgentKind::Script => {
+        AgentKind::Script | AgentKind::Llm => {
             let call = AgentCall::begin(claim, kind, "start");
             call.end(measured(kind, "start", agent.start(conversation.clone())).await)
         }
@@ -142,7 +145,7 @@ fn conversation(claim: &Claim, env: &'static str) -> Conversation {
 }
 
 /// The messages that a claimed turn gives its agent.
-fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>, traceparent: Option<String>) -> TurnInput {
+fn turn_input(claim: &Claim, context: TurnContext, traceparent: Option<String>) -> TurnInput {
     let user_message = |message: &WaitingMessage| UserMessage {
         id: message.id.to_string(),
         text: message.text.clone(),
@@ -153,7 +156,8 @@ fn turn_input(claim: &Claim, signing_secrets: Vec<SecretString>, traceparent: Op
         attempt: claim.attempt,
         at: claim.claimed_at,
         messages: claim.waiting.iter().map(user_message).collect(),
-        signing_secrets,
+        signing_secrets: context.signing_secrets,
+        model: context.model,
         traceparent,
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::agent::{
     self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, FirstMessage,
     Reactions, SpecFields,
 };
+use crate::http::api::agents::llm::{Llm, NewLlm};
 use crate::http::api::texts;
 use crate::http::api::visible::visible;
 use crate::http::problem::Problem;
@@ -38,7 +39,8 @@ fn default_warning() -> String {
 #[oai(deny_unknown_fields)]
 pub(super) struct NewAgentVersion {
     kind: AgentKind,
-    /// The source of a `script`. It defines `start(conv)`, `reply(conv, text)` or both.
+    /// The source of a `script`. It defines `start(conv)`, `reply(conv, text)` or both. The source
+    /// of an `llm` agent defines the functions that are the model's tools.
     #[oai(validator(max_length = 262144))]
     source: Option<String>,
     /// The address of an `http` agent's service. For each turn the service gets a POST of
@@ -51,6 +53,7 @@ pub(super) struct NewAgentVersion {
     /// How many seconds an `http` agent's service has for an answer (1 to 120). Without it 30.
     #[oai(validator(maximum(value = "120"), minimum(value = "1")))]
     timeout_seconds: Option<i32>,
+    llm: Option<NewLlm>,
     /// What the contact gets at the beginning of a session, unless `start` returns a text.
     #[oai(validator(max_length = 1600))]
     greeting: Option<String>,
@@ -85,7 +88,14 @@ impl NewAgentVersion {
     pub(super) fn validate(self) -> Result<NewVersion, Problem> {
         // Who reads a file as bytes may leave its byte order mark, which is no part of the script.
         let source = self.source.map(|source| source.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(source));
-        let fields = SpecFields { kind: self.kind, source, url: self.url, timeout_seconds: self.timeout_seconds };
+        let (llm, model_key) = self.llm.map(NewLlm::split).transpose()?.unzip();
+        let fields = SpecFields {
+            kind: self.kind,
+            source,
+            url: self.url,
+            timeout_seconds: self.timeout_seconds,
+            llm: llm.map(Box::new),
+        };
         let spec = AgentSpec::try_from(fields)
             .map_err(|mismatch| Problem::invalid("agent_kind_mismatch", mismatch.to_string()))?;
         let inactivity = self.inactivity.unwrap_or_default();
@@ -112,7 +122,7 @@ impl NewAgentVersion {
             reactions: self.reactions.unwrap_or(Reactions::Ignore),
             error_message: Some(self.error_message),
         };
-        Ok(NewVersion { spec, settings })
+        Ok(NewVersion { spec, settings, model_key: model_key.flatten() })
     }
 }
 
@@ -165,6 +175,7 @@ pub(super) struct AgentVersion {
     url: Option<String>,
     /// How many seconds an `http` agent's service has for an answer.
     timeout_seconds: Option<i32>,
+    llm: Option<Llm>,
     greeting: Option<String>,
     first_message: FirstMessage,
     debounce_seconds: i32,
@@ -180,13 +191,14 @@ pub(super) struct AgentVersion {
 impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
     fn from(version: Version<Spec>) -> Self {
         let Version { version, spec, settings, version_created_at } = version;
-        let SpecFields { kind, source, url, timeout_seconds } = spec.into();
+        let SpecFields { kind, source, url, timeout_seconds, llm } = spec.into();
         Self {
             version,
             kind,
             source,
             url,
             timeout_seconds,
+            llm: llm.map(|llm| Llm::from(*llm)),
             greeting: settings.greeting,
             first_message: settings.first_message,
             debounce_seconds: settings.debounce_seconds,

@@ -1,0 +1,18 @@
+comment on table model_request is 'A request to a model, also one that failed.';
+comment on column model_request.id is 'Id of the request, in the order of storing.';
+comment on column model_request.project_id is 'Id of the project of the session.';
+comment on column model_request.session_id is 'Id of the session of the turn.';
+comment on column model_request.agent_id is 'Id of the agent of the turn.';
+comment on column model_request.agent_version is 'Number of the version that ran.';
+comment on column model_request.turn_id is 'Id of the turn, which is that of its first message.';
+comment on column model_request.attempt is 'Number of the attempt at the turn, from 1.';
+comment on column model_request.round is 'Number of the round in its turn, from 0.';
+comment on column model_request.model is 'Name of the model at its provider.';
+comment on column model_request.finish is 'Why the model stopped: done, length (the limit of tokens) or filtered; failed: it gave no answer.';
+comment on column model_request.prompt_tokens is 'Count of tokens of the request; null: the server did not tell.';
+comment on column model_request.cached_tokens is 'Count of tokens of the request that the provider had cached; null: the server did not tell.';
+comment on column model_request.output_tokens is 'Count of tokens of the answer, thoughts among them; null: the server did not tell.';
+comment on column model_request.reasoning_tokens is 'Count of tokens of the thoughts; null: the server did not tell.';
+comment on column model_request.milliseconds is 'Duration of the request in milliseconds.';
+comment on column model_request.error is 'Why the request failed, without what the server or the contact wrote; null: it did not fail.';
+comment on column model_request.created_at is 'Time at which the request ended.';

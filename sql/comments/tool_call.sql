@@ -1,0 +1,10 @@
+comment on table tool_call is 'A call of a tool that has run, with its result. A later attempt at the turn takes the result.';
+comment on column tool_call.turn_id is 'Id of the turn, which is that of its first message.';
+comment on column tool_call.round is 'Number of the round in its turn, from 0.';
+comment on column tool_call.position is 'Position of the call in its message, from 0.';
+comment on column tool_call.project_id is 'Id of the project of the session.';
+comment on column tool_call.session_id is 'Id of the session of the turn.';
+comment on column tool_call.name is 'Name of the tool that the model called.';
+comment on column tool_call.answer is 'What the tool returned, and what it changed, said and sent; null: it failed.';
+comment on column tool_call.error is 'Why the tool failed, as the model is told; null: it did not fail.';
+comment on column tool_call.created_at is 'Time at which the result was stored.';

@@ -1,0 +1,74 @@
+//! What a turn keeps of the model's rounds, so that an attempt after a crash goes on from there
+//! and no tool takes effect twice.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use serde_json::Value;
+
+use crate::agents::AgentError;
+use crate::agents::script::tools::ToolAnswer;
+use crate::domain::llm::ModelFinish;
+
+/// The future of a record.
+pub type Recording<'a, T> = Pin<Box<dyn Future<Output = Result<T, AgentError>> + Send + 'a>>;
+
+/// What one turn keeps. Each method is done when what it keeps is durable.
+pub trait TurnRecord: Send + Sync + std::fmt::Debug {
+    /// What earlier attempts of the turn kept, in order.
+    fn rounds(&self) -> Recording<'_, Vec<Round>>;
+
+    /// Keeps a message of the model that calls tools, before the first of them runs.
+    fn message(&self, round: i32, message: Value) -> Recording<'_, ()>;
+
+    /// Keeps a call with its result, before the next one runs.
+    fn call(&self, call: KeptCall) -> Recording<'_, ()>;
+
+    /// Counts a request to the model.
+    fn request(&self, request: ModelRequest) -> Recording<'_, ()>;
+}
+
+/// A round of an earlier attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Round {
+    /// The message of the model.
+    pub message: Value,
+    /// The calls of it that have run, in order.
+    pub calls: Vec<KeptCall>,
+}
+
+/// A call that has run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeptCall {
+    /// The round, from 0.
+    pub round: i32,
+    /// The position among the calls of its message, from 0.
+    pub position: i32,
+    /// The tool.
+    pub name: String,
+    /// What it came to: its answer, or the error that the model gets.
+    pub result: Result<ToolAnswer, String>,
+}
+
+/// A request to the model, as it is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRequest {
+    /// The round, from 0.
+    pub round: i32,
+    /// The provider's name of the model.
+    pub model: String,
+    /// Why the model stopped.
+    pub finish: ModelFinish,
+    /// All tokens of the request, if the server says.
+    pub prompt_tokens: Option<i32>,
+    /// Those among them that the provider had cached.
+    pub cached_tokens: Option<i32>,
+    /// All tokens of the answer.
+    pub output_tokens: Option<i32>,
+    /// Those among them that are thoughts.
+    pub reasoning_tokens: Option<i32>,
+    /// How long the request took, in milliseconds.
+    pub milliseconds: i32,
+    /// What went wrong, without what the server said.
+    pub error: Option<String>,
+}

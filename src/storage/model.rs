@@ -1,0 +1,151 @@
+//! Language models: their keys, what a turn of a model did, and each request to a model.
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::domain::llm::ModelFinish;
+use crate::secret::{SecretContext, SecretKeys};
+use crate::storage::carrier_account::AccountError;
+use crate::storage::{Storage, database};
+
+/// A turn of a model, as its rows name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelTurn {
+    pub turn_id: Uuid,
+    pub project_id: Uuid,
+    pub session_id: Uuid,
+    pub agent_id: Uuid,
+    pub agent_version: i32,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+}
+
+/// A round that an earlier attempt kept.
+#[derive(Debug, Clone)]
+pub struct RoundRow {
+    /// The message of the model, as it is sent back.
+    pub message: Json<Value>,
+    /// The calls of it that have run, in order.
+    pub calls: Json<Vec<CallRow>>,
+}
+
+/// A call of a tool that has run: with an answer, or with the error that the model gets.
+#[derive(Debug, Clone, Deserialize)]
+pub struct CallRow {
+    /// The number of the round, from 0.
+    pub round: i32,
+    /// The position in its message, from 0.
+    pub position: i32,
+    pub name: String,
+    pub answer: Option<Value>,
+    pub error: Option<String>,
+}
+
+/// A request to a model.
+#[derive(Debug, Clone)]
+pub struct RequestRow<'a> {
+    pub round: i32,
+    pub model: &'a str,
+    pub finish: ModelFinish,
+    /// Tokens of the request, those that were cached, those of the answer, and those of thoughts.
+    pub tokens: [Option<i32>; 4],
+    pub milliseconds: i32,
+    pub error: Option<&'a str>,
+}
+
+/// What earlier attempts of a turn kept, in order.
+pub async fn rounds(connection: &mut PgConnection, turn_id: Uuid) -> Result<Vec<RoundRow>, sqlx::Error> {
+    sqlx::query_file_as!(RoundRow, "sql/queries/model/rounds.sql", turn_id).fetch_all(connection).await
+}
+
+/// Keeps a message of the model that calls tools.
+pub async fn add_round(
+    connection: &mut PgConnection,
+    turn: ModelTurn,
+    round: i32,
+    message: &Value,
+) -> Result<(), sqlx::Error> {
+    let ModelTurn { turn_id, project_id, session_id, .. } = turn;
+    sqlx::query_file!("sql/queries/model/add_round.sql", turn_id, round, project_id, session_id, message)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a call of a tool with its result.
+pub async fn add_call(connection: &mut PgConnection, turn: ModelTurn, call: &CallRow) -> Result<(), sqlx::Error> {
+    let ModelTurn { turn_id, project_id, session_id, .. } = turn;
+    let CallRow { round, position, name, answer, error } = call;
+    let error = error.as_deref().map(database::strip_nul);
+    sqlx::query_file!(
+        "sql/queries/model/add_call.sql",
+        turn_id,
+        round,
+        position,
+        project_id,
+        session_id,
+        name,
+        answer.as_ref(),
+        error
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Counts a request to a model.
+pub async fn add_request(
+    connection: &mut PgConnection,
+    turn: ModelTurn,
+    request: &RequestRow<'_>,
+) -> Result<(), sqlx::Error> {
+    let ModelTurn { turn_id, project_id, session_id, agent_id, agent_version, attempt } = turn;
+    let RequestRow { round, model, finish, tokens: [prompt, cached, output, reasoning], milliseconds, error } = request;
+    sqlx::query_file!(
+        "sql/queries/model/add_request.sql",
+        project_id,
+        session_id,
+        agent_id,
+        agent_version,
+        turn_id,
+        attempt,
+        round,
+        *model,
+        *finish as _,
+        *prompt,
+        *cached,
+        *output,
+        *reasoning,
+        milliseconds,
+        *error
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The key of an agent at its model's provider, if one was set.
+pub async fn key(storage: &Storage, keys: &SecretKeys, agent_id: Uuid) -> Result<Option<SecretString>, AccountError> {
+    let found = sqlx::query_file!("sql/queries/model/key.sql", agent_id).fetch_optional(&storage.pool).await?;
+    let Some(found) = found else { return Ok(None) };
+    let context = SecretContext::of_model_key(found.project_id, agent_id);
+    Ok(Some(keys.decrypt(&context, &found.key_id, &found.encrypted)?))
+}
+
+/// Sets the key of an agent at its model's provider.
+pub async fn set_key(
+    connection: &mut PgConnection,
+    keys: &SecretKeys,
+    (project_id, agent_id): (Uuid, Uuid),
+    key: &SecretString,
+) -> Result<(), sqlx::Error> {
+    let encrypted = keys.encrypt(&SecretContext::of_model_key(project_id, agent_id), key);
+    sqlx::query_file!("sql/queries/model/set_key.sql", agent_id, project_id, keys.id(), encrypted)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
