@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
+use textback::channels::Channels;
 use textback::domain::job::JobKind;
+use textback::domain::session::Channel;
 
 use crate::source;
 
@@ -195,57 +197,81 @@ fn a_carriers_words_stay_in_its_folder() {
     }
 }
 
-/// Where the channel of text messages may be named: in its folder; in the enum of channels and the
-/// registry; where a carrier tells or is asked what a number can do; in addresses of examples and
-/// in tests.
-const PATHS_OF_SMS: [&str; 8] = [
-    "src/channels/",
-    "src/domain/session.rs",
-    "src/carriers/",
-    "src/numbers/attempt.rs",
-    "src/http/api/available_numbers.rs",
-    "src/config.rs",
-    "src/agents/script/saved_tests.rs",
-    "src/agents/script/tests.rs",
-];
+/// Where the word of a channel may stand.
+struct ChannelWord {
+    channel: Channel,
+    /// The files and folders that may have the word.
+    paths: &'static [&'static str],
+    /// The names with the word that may stand everywhere. A name comes after the names that it
+    /// contains.
+    names: &'static [&'static str],
+}
 
-/// Names that the API, the agents' functions and the table of countries have.
-const NAMES_WITH_SMS: [&str; 9] = [
-    "send_sms",
-    "send_sms_template",
-    "number_without_sms",
-    "country_without_sms",
-    "without_sms",
-    "sms_country",
-    "sms_country_pk",
-    "sms.example.com",
-    "sms_country_is_iso_3166",
-];
+/// One row for each channel that the product has. The paths are the folder of the channel; the enum
+/// of channels and the registry; where a carrier tells or is asked what a number can do; addresses
+/// of examples and tests. The names are those that the API, the functions of agents and the table
+/// of countries have.
+const CHANNEL_WORDS: [ChannelWord; 1] = [ChannelWord {
+    channel: Channel::Sms,
+    paths: &[
+        "src/channels/",
+        "src/domain/session.rs",
+        "src/carriers/",
+        "src/numbers/attempt.rs",
+        "src/http/api/available_numbers.rs",
+        "src/config.rs",
+        "src/agents/script/saved_tests.rs",
+        "src/agents/script/tests.rs",
+    ],
+    names: &[
+        "send_sms",
+        "send_sms_template",
+        "number_without_sms",
+        "country_without_sms",
+        "without_sms",
+        "sms_country",
+        "sms_country_pk",
+        "sms.example.com",
+        "sms_country_is_iso_3166",
+    ],
+}];
+
+#[test]
+fn each_channel_of_the_product_has_a_row_for_its_word() {
+    for kind in Channel::ALL.iter().filter(|kind| Channels::default().get(**kind).is_some()) {
+        let rows = CHANNEL_WORDS.iter().filter(|row| row.channel == *kind).count();
+        assert_eq!(rows, 1, "CHANNEL_WORDS has {rows} rows for {kind}");
+    }
+}
 
 #[test]
 fn the_word_of_a_channel_stays_in_its_folder() {
-    let rust = files("src", "rs").into_iter().map(|(path, text)| {
+    let code = |(path, text): (String, String)| {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
         (path, source::rust(&code))
-    });
-    let sql = files("sql", "sql").into_iter().map(|(path, text)| (path, source::sql(&text)));
+    };
+    let sql_files = files("sql", "sql");
+    let sql = sql_files.iter().map(|(path, text)| (path.clone(), source::sql(text)));
+    let sources: Vec<_> = files("src", "rs").into_iter().map(code).chain(sql).collect();
     let mut found = Vec::new();
-    for (path, tokens) in
-        rust.chain(sql).filter(|(path, _)| !PATHS_OF_SMS.iter().any(|allowed| path.starts_with(allowed)))
-    {
-        for token in tokens {
-            let (source::Kind::Name(text) | source::Kind::Text(text)) = token.kind else { continue };
-            let rest = NAMES_WITH_SMS.iter().rev().fold(text.to_lowercase(), |text, name| text.replace(name, ""));
-            if rest.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|word| word == "sms") {
-                found.push(format!("{path}:{}: {text}", token.line));
+    for ChannelWord { channel, paths, names } in CHANNEL_WORDS {
+        let word = channel.as_str();
+        for (path, tokens) in sources.iter().filter(|(path, _)| !paths.iter().any(|allowed| path.starts_with(allowed)))
+        {
+            for token in tokens {
+                let (source::Kind::Name(text) | source::Kind::Text(text)) = &token.kind else { continue };
+                let rest = names.iter().rev().fold(text.to_lowercase(), |text, name| text.replace(name, ""));
+                if rest.split(|letter: char| !letter.is_ascii_alphanumeric()).any(|part| part == word) {
+                    found.push(format!("{path}:{}: {text}", token.line));
+                }
             }
         }
-    }
-    // SQL's own texts are no names.
-    for (path, text) in files("sql", "sql") {
-        let code: Vec<&str> = text.lines().map(|line| code_of(line, "--")).collect();
-        if code.join("\n").contains("'sms'") {
-            found.push(path);
+        // SQL's own texts are no names.
+        for (path, text) in &sql_files {
+            let code: Vec<&str> = text.lines().map(|line| code_of(line, "--")).collect();
+            if code.join("\n").contains(&format!("'{word}'")) {
+                found.push(path.clone());
+            }
         }
     }
     assert!(found.is_empty(), "{found:#?}");
