@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 use serde_yaml::Value;
+use textback::domain::job::JobKind;
 use textback::http::metrics::Observed;
 use textback::telemetry::metrics::{self, ALL, Metric, process};
 
@@ -324,6 +325,34 @@ fn the_words_in_the_rules_are_words_of_their_labels() {
         }
     }
     assert!(checked > 60, "{checked}");
+}
+
+/// Kinds of jobs whose oldest due job no alert watches, and the metric that an alert watches
+/// instead.
+const WATCHED_OTHERWISE: [(JobKind, &str); 2] = [
+    // What matters is how long the delivery stays unknown, and not when it is looked for.
+    (JobKind::UnknownDelivery, "textback_oldest_unknown_delivery_age_seconds"),
+    // The job is due again and again. The hours that it has not counted tell whether it is late.
+    (JobKind::Rollup, "textback_rollup_lag_seconds"),
+];
+
+#[test]
+fn an_alert_watches_each_kind_of_job() {
+    let alerts = alerts();
+    let expressions: Vec<&str> = alerts.values().map(|rule| rule["expr"].as_str().expect("an expression")).collect();
+    let selectors = expressions.iter().flat_map(|text| text.split("textback_oldest_due_age_seconds{work=").skip(1));
+    let lists =
+        selectors.filter_map(|selector| selector.trim_start_matches('~').trim_start_matches('"').split('"').next());
+    let watched: BTreeSet<&str> = lists.flat_map(|list| list.split('|')).collect();
+    for kind in JobKind::ALL {
+        match WATCHED_OTHERWISE.iter().find(|(other, _)| other == kind) {
+            Some((_, metric)) => {
+                assert!(expressions.iter().any(|text| text.contains(metric)), "no alert has {metric}");
+                assert!(!watched.contains(kind.as_str()), "{kind} is watched twice");
+            }
+            None => assert!(watched.contains(kind.as_str()), "no alert watches the oldest {kind}"),
+        }
+    }
 }
 
 #[test]
