@@ -191,7 +191,7 @@ fn no_prose_has_a_retired_word() {
 fn each_file_that_a_checklist_names_is_there() {
     let page = read("docs/contributing.md");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for kind in ["question", "operation", "table", "kind of job", "channel", "carrier", "kind of agent"] {
+    for kind in ["SQL statement", "operation", "table", "kind of job", "channel", "carrier", "kind of agent"] {
         assert!(
             page.contains(&format!("\n## Add a {kind}")) || page.contains(&format!("\n## Add an {kind}")),
             "{kind}"
