@@ -23,7 +23,7 @@
 //!
 //! # Modules
 //!
-//! Imports run one way: [`cli`] → [`http`], [`jobs`] → [`channels`], [`agents`], [`numbers`] →
+//! Imports run one way: [`cli`] → [`http`] → [`jobs`] → [`channels`], [`agents`], [`numbers`] →
 //! [`carriers`], [`outbound_http`] → [`storage`] → [`domain`]. `tests/it/tidy.rs` enforces it.
 //! [`dev`] is only for `textback dev`. The simulated Twilio and the private PostgreSQL are crates
 //! of their own ([`twilio_simulator`], [`dev_postgres`]). `docs/glossary.md` defines the words,
