@@ -39,7 +39,7 @@ pub struct JobContext {
     pub carriers: Carriers,
     pub channels: Channels,
     pub agent_runtime: AgentRuntime,
-    /// What agents are told of where they run: `sandbox`, `live` or `dev`.
+    /// Where agents run, as they are told: `live` or `dev`.
     pub env: &'static str,
     /// Where carriers reach us, without a slash at its end.
     pub public_base: String,

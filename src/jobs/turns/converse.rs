@@ -22,7 +22,7 @@ use crate::telemetry::metrics;
 
 /// What an agent is told in a turn that is not in its claim.
 pub(crate) struct TurnContext {
-    /// Where it runs: `sandbox`, `live` or `dev`.
+    /// Where the agent runs: `live` or `dev`.
     pub(crate) env: &'static str,
     /// The kind of agent that runs.
     pub(crate) kind: AgentKind,
