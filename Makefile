@@ -53,7 +53,7 @@ docs-configuration: build ## Write the settings and commands of docs/configurati
 	RUST_LOG=off target/debug/textback configuration >> target/configuration.md
 	mv target/configuration.md docs/configuration.md
 
-queries: postgres ## Write .sqlx anew: the descriptions of sql/queries by which the compiler checks parameters and columns
+queries: postgres ## Renew .sqlx: the descriptions of sql/queries by which the compiler checks parameters and columns
 	$(CARGO) run --locked --quiet -p query-descriptions -- textback "$${TEXTBACK_PG_BIN:-}"
 
 bench: postgres ## Measure speed against a pgbench lower bound (writes benches/RESULTS.md), and inactivity jobs with millions of sessions (TEXTBACK_BENCH_SESSIONS)

@@ -23,7 +23,7 @@ pub enum FolderError {
     Io { path: PathBuf, error: std::io::Error },
     #[error("another textback dev uses {0}; stop it, or choose another folder with TEXTBACK_DATA_DIR")]
     InUse(PathBuf),
-    #[error("the key in {0} is damaged; delete the whole data folder to begin anew")]
+    #[error("the key in {0} is damaged; delete the whole data folder to begin again")]
     BadKey(PathBuf),
 }
 

@@ -10,7 +10,7 @@ pub type Hour = DateTime<Utc>;
 /// How many hours one transaction counts at most. Most hours of an installation without messages
 /// cost a millisecond.
 pub const MOST_HOURS: i32 = 24;
-/// A portion that took less than this is followed by one with twice as many hours, and one that
+/// A step that took less than this is followed by one with twice as many hours, and one that
 /// took four times as long by one with half.
 const QUICK: Duration = Duration::from_millis(250);
 /// How many hours are counted with the one that runs, until they are final: while an old
@@ -147,7 +147,7 @@ impl Step {
     }
 }
 
-/// How many hours the next portion counts, by how long this many took.
+/// How many hours the next step counts, by how long this many took.
 pub fn next_width(hours: i32, took: Duration) -> i32 {
     if took < QUICK {
         (hours * 2).min(MOST_HOURS)

@@ -22,10 +22,10 @@ use crate::storage::number::{self, Claim};
 
 /// How many numbers are reconciled at a time.
 const SLOTS: usize = 8;
-/// How many portions of held messages are released before each claim.
-const PORTIONS: usize = 10;
+/// How many batches of messages that waited for a registration are planned before each claim.
+const BATCHES: usize = 10;
 
-/// Held messages that can't be planned. Each claim tries it again.
+/// Failures to plan messages that waited for a registration. Each claim tries again.
 static NOT_RELEASED: Repeating = Repeating::new();
 
 /// Reconciles numbers with the carrier.
@@ -42,8 +42,8 @@ impl Numbers {
         Self { carrier, reconciler }
     }
 
-    /// Reconciles the numbers that are due right after the last time, for tests. A step does it as
-    /// if the last time was long ago.
+    /// Claims and reconciles the due numbers, for tests. Unlike a step, it keeps what the carriers have
+    /// cached.
     pub async fn go_on(&self) -> Result<usize, sqlx::Error> {
         let claims = claim_at_once(self, SLOTS).await?;
         futures::future::join_all(claims.iter().map(|claim| self.reconcile(claim))).await;
@@ -69,10 +69,10 @@ impl Numbers {
         }
     }
 
-    /// Writes decisions about messages that waited for a registration. A bound, so that claims are
-    /// not put off for long.
+    /// Writes decisions about messages that waited for a registration, at most [`BATCHES`] batches so
+    /// that the claim need not wait long.
     async fn release_held(&self) -> Result<(), sqlx::Error> {
-        for _ in 0..PORTIONS {
+        for _ in 0..BATCHES {
             if !number::release_held(&self.carrier.storage).await? {
                 return Ok(());
             }
@@ -121,7 +121,7 @@ impl Job for Numbers {
     }
 
     async fn claim(&self, limits: ClaimLimits) -> Result<Vec<Claim>, sqlx::Error> {
-        // Numbers are reconciled all the same.
+        // A failure to plan these messages must not keep the numbers from being reconciled.
         if let Err(error) = self.release_held().await
             && let Some(times) = NOT_RELEASED.observe("", &error.to_string())
         {

@@ -208,8 +208,8 @@ pub async fn claim_due(storage: &Storage, limits: ClaimLimits, lease_seconds: u3
     Ok(numbers.into_iter().map(|number| Claim { number, token }).collect())
 }
 
-/// Writes a portion of a decision about the messages that waited for the registration of some
-/// number, in a transaction of its own. Returns whether it wrote one: more may follow.
+/// Writes a batch of a decision about the messages that waited for the registration of some number,
+/// in a transaction of its own. Returns whether it wrote one: more may follow.
 pub async fn release_held(storage: &Storage) -> Result<bool, sqlx::Error> {
     let wrote_one = sqlx::query_file_scalar!("sql/queries/number/release_next.sql")
         .fetch_one(&mut *storage.connection().await?)
@@ -272,7 +272,7 @@ pub async fn settle(
 }
 
 /// Removes a number that was never the project's, because the carrier will never have it for us.
-/// Returns false if it was requested anew, or the lease was lost.
+/// Returns false if it was requested again, or the lease was lost.
 pub async fn forget(connection: &mut PgConnection, claim: &Claim) -> Result<bool, sqlx::Error> {
     let (id, generation) = (claim.number.id, claim.number.generation);
     sqlx::query_file_scalar!("sql/queries/number/forget.sql", id, claim.token, generation).fetch_one(connection).await

@@ -15,7 +15,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// `make queries` writes them anew.
+/// `make queries` writes them again.
 #[tokio::test]
 async fn the_descriptions_of_the_checked_statements_are_the_databases_own() {
     let url = new_database().await;

@@ -248,7 +248,7 @@ async fn bare_addresses_get_the_overrides_and_a_note_about_a_country_changes_no_
 
 /// One statement for all would hold their rows for as long as it takes.
 #[tokio::test]
-async fn many_held_messages_are_released_in_portions() {
+async fn many_held_messages_are_released_in_batches() {
     let app = TestApp::new().await;
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("IN_PROGRESS".to_owned(), None)));
     app.attach(ECHO, json!({"first_message": "process"})).await;
@@ -269,7 +269,7 @@ async fn many_held_messages_are_released_in_portions() {
     app.simulator.change_service(NUMBER, |service| service.campaign = Some(("VERIFIED".to_owned(), None)));
     app.sql("update number set check_at = now()").await;
     assert_eq!(app.workers.numbers.step().await.expect("numbers"), 1);
-    assert_eq!(app.count(held).await, 1501, "the first portion leaves with the approval");
+    assert_eq!(app.count(held).await, 1501, "the first batch leaves with the approval");
     app.workers.numbers.step().await.expect("numbers");
     assert_eq!(app.count(held).await, 0, "the others follow without another approval");
     assert_eq!(app.count("select count(*) from number where held_plans <> '[]'").await, 0);
@@ -294,8 +294,8 @@ async fn a_number_whose_held_messages_are_locked_is_passed_over() {
     let hold = "select from delivery where number_id = (select min(id::text)::uuid from number) for update";
     assert_eq!(sqlx::query(hold).execute(&mut *holder).await.expect("held").rows_affected(), 1);
 
-    assert!(number::release_held(&app.storage).await.expect("a portion"), "the other number's");
-    assert!(!number::release_held(&app.storage).await.expect("no portion"), "there is nothing that could be written");
+    assert!(number::release_held(&app.storage).await.expect("a batch"), "the other number's");
+    assert!(!number::release_held(&app.storage).await.expect("no batch"), "there is nothing that could be written");
     assert_eq!(app.count("select count(*) from delivery where due_at = 'infinity'").await, 1);
     holder.rollback().await.expect("released");
     app.workers.numbers.step().await.expect("numbers");

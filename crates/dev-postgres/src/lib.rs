@@ -109,7 +109,7 @@ pub enum Error {
     },
     /// The data belongs to another version of PostgreSQL.
     #[error(
-        "the data in {data} was made by PostgreSQL {data_version}, the programs in {bin} are {program_version}; install PostgreSQL {data_version}, or delete the data folder to begin anew"
+        "the data in {data} was made by PostgreSQL {data_version}, the programs in {bin} are {program_version}; install PostgreSQL {data_version}, or delete the data folder to begin again"
     )]
     OtherVersion {
         /// Where the data is.

@@ -1,4 +1,4 @@
-//! Writes the descriptions of a project anew: starts a PostgreSQL of its own, installs the schema
+//! Renews the descriptions of a project: starts a PostgreSQL of its own, installs the schema
 //! and describes every checked statement. Run in the project's folder:
 //! `query-descriptions SCHEMA [FOLDER_OF_POSTGRESQLS_PROGRAMS]`.
 

@@ -1,5 +1,5 @@
 -- Decides what becomes of the deliveries of a number that wait for its registration: they are
--- planned again, in order, or fail if class is not null. The first portion is written at once, the
+-- planned again, in order, or fail if class is not null. The first batch is written at once, the
 -- others by a worker (release_held_deliveries). The caller has locked the number.
 create or replace function plan_held_deliveries(of_number uuid, class text, why text) returns void language plpgsql
 set search_path = textback, pg_temp as $$

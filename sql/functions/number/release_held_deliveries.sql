@@ -1,4 +1,4 @@
--- Writes the oldest decision about a number's held deliveries to a portion of them. One statement
+-- Writes the oldest decision about a number's held deliveries to a batch of them. One statement
 -- for 300,000 deliveries would hold their rows for minutes, and a crash would begin it again. It
 -- skips rows that somebody holds, so it waits for nobody. Returns whether it wrote anything.
 create or replace function release_held_deliveries(of_number uuid) returns boolean language plpgsql

@@ -1,4 +1,4 @@
--- Writes a portion of a decision about held deliveries, of any number that no other worker has.
+-- Writes a batch of a decision about held deliveries, of any number that no other worker has.
 -- Returns whether it wrote one: a number whose deliveries somebody else holds is passed over, so
 -- that the others do not wait for it.
 create or replace function release_next_deliveries() returns boolean language plpgsql

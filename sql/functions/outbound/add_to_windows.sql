@@ -1,6 +1,6 @@
 -- Adds messages to the rate limit windows of contacts, or of the project (''), for each all of its
 -- messages or none. most, lasts: the limits and lengths of the shorter window and of the day. A
--- window that is over begins anew. Returns the contacts whose messages were added; the others are
+-- window that is over begins again. Returns the contacts whose messages were added; the others are
 -- at a limit. One statement finds, locks and writes the rows by key, in one order. It waits for a
 -- row that another transaction has just written, and then reads the new row, whatever its snapshot
 -- shows. A row at a limit stays locked too.

@@ -16,7 +16,7 @@ begin
              where id = of_row and due_at is not null
                and (leased_until is null or leased_until < now() or lease_token = by_token);
         exception when data_exception or program_limit_exceeded or internal_error or integrity_constraint_violation then
-            -- The history can't be read, so it begins anew.
+            -- The history can't be read, so it begins again.
             update delivery
                set status = 'failed', due_at = null, lease_token = null, leased_until = null, updated_at = now(),
                    error_class = 'unreadable', error_detail = why, history = step

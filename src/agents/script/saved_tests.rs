@@ -336,10 +336,10 @@ fn no_call_of_a_function_of_the_language_is_refused_that_works() {
 
 /// The expressions that are refused for their types, each in a script of some hundred of them.
 fn refused_by_types(calls: &[String]) -> Vec<&String> {
-    let portion = |calls: &'_ [String]| -> Vec<usize> {
+    let refused_in = |calls: &'_ [String]| -> Vec<usize> {
         let lines: Vec<String> = calls.iter().map(|call| format!("    x = {call}\n")).collect();
         let source = format!("def reply(conv, text):\n{}", lines.concat());
         super::types::lines_of(&source).into_iter().map(|line| line - 2).collect()
     };
-    calls.chunks(200).flat_map(|some| portion(some).into_iter().map(move |index| &some[index])).collect()
+    calls.chunks(200).flat_map(|some| refused_in(some).into_iter().map(move |index| &some[index])).collect()
 }

@@ -61,7 +61,7 @@ fn the_first_count_begins_with_the_newest_hours() {
             Step::Backlog { since: at(8.0), until: at(12.0) },
         ),
         (
-            "the last portion is short",
+            "the last step is short",
             Progress { oldest: Some(at(10.0)), ..started.clone() },
             NOT_LIVE,
             Step::Backlog { since: at(10.0), until: at(12.0) },
@@ -103,7 +103,7 @@ fn what_is_counted_next_once_all_is_counted() {
         ),
         ("ten hours have ended", later.clone(), NOT_LIVE, Step::End { until: at(22.0) }),
         (
-            "they are settled in portions",
+            "they are settled in steps",
             Progress { ended_until: Some(at(22.0)), ..later.clone() },
             NOT_LIVE,
             Step::Settle { since: at(12.0), until: at(16.0) },
@@ -174,7 +174,7 @@ fn after_the_clock_went_back_hours_are_settled_again() {
 }
 
 #[test]
-fn portions_grow_while_they_are_quick_and_pauses_with_what_counting_took() {
+fn steps_grow_while_they_are_quick_and_pauses_with_what_counting_took() {
     for (hours, milliseconds, then) in [(1, 10, 2), (20, 10, 24), (8, 500, 8), (8, 1_001, 4), (1, 5_000, 1)] {
         assert_eq!(next_width(hours, Duration::from_millis(milliseconds)), then, "{hours} in {milliseconds} ms");
     }

@@ -327,11 +327,11 @@ async fn two_workers_at_once_count_each_row_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_whose_connection_ends_amid_a_portion_leaves_nothing_half_done() {
+async fn a_worker_whose_connection_ends_amid_a_step_leaves_nothing_half_done() {
     let app = two_days_ago().await;
     let before = dump(&app).await;
     run_sql(app.storage.pool(), &late_message(47)).await;
-    // The last table of a portion is locked, so all others are counted and not committed.
+    // The last table of a step is locked, so all others are counted and not committed.
     let holder = app.lock_table("latency_rollup").await;
     let rollups = app.workers.rollups.clone();
     let counting = tokio::spawn(async move { rollups.step().await });
@@ -344,7 +344,7 @@ async fn a_worker_whose_connection_ends_amid_a_portion_leaves_nothing_half_done(
     must_be_equal(&app).await;
 }
 
-/// kill -9 of the process, at each of its portions in turn.
+/// kill -9 of the process, at each of its steps in turn.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_is_killed_goes_on_where_it_was() {
     let app = facts::app().await;
@@ -367,7 +367,7 @@ async fn a_worker_that_is_killed_goes_on_where_it_was() {
         work.env("TEXTBACK_FAILPOINT", format!("rollup.in_commit:{nth}:{micros}"));
         work.env("RUST_LOG", "off,textback::cli=info").stdout(Stdio::null());
         let dying = Running::start(&mut work, false);
-        assert!(dying.aborts_within(Duration::from_secs(20)).await, "portion {nth}");
+        assert!(dying.aborts_within(Duration::from_secs(20)).await, "step {nth}");
         let left = app.count("select coalesce(extract(epoch from counted_from - oldest) / 3600, 100000)::bigint from rollup_progress").await;
         assert!(left <= backlog, "{left} hours are left, and {backlog} were");
         backlog = left;
@@ -387,7 +387,7 @@ async fn the_newest_hours_of_a_backlog_come_first_and_the_rest_later() {
         allowed: textback::domain::rollup::Allowed { live, marked: false, hours: 24 },
         early: true,
     };
-    // The hour that runs comes first, and then portions from the newest on.
+    // The hour that runs comes first, and then steps from the newest on.
     let began = Instant::now();
     for live in std::iter::once(true).chain(std::iter::repeat(false)) {
         rollup::step(&app.storage, None, wanted(live)).await.expect("a step");
