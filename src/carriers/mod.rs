@@ -1,4 +1,5 @@
-//! The firms that carry messages, behind one trait. Twilio is the only one today.
+//! The carriers: companies that carry SMS and calls. All of them implement one trait. Twilio is the
+//! only one today.
 //!
 //! A carrier's own words (its field names, its codes, its documents) stay in its folder. Plain
 //! values of the product cross the trait.
@@ -40,21 +41,21 @@ pub struct Capabilities {
     pub number_purchase: bool,
     /// It tells whether a number is registered as its country asks.
     pub registration: bool,
-    /// What was sent can be listed, so that unknown deliveries are found.
+    /// Sent messages can be listed, so that unknown deliveries are found.
     pub lists_sent: bool,
-    /// What was received can be listed, so that missed messages are backfilled.
+    /// Received messages can be listed, so that those whose webhook never came are backfilled.
     pub lists_received: bool,
 }
 
-/// A firm that carries messages.
+/// A company that carries SMS and calls.
 ///
 /// No function here retries or decides what an answer means for a row.
 pub trait Carrier: Send + Sync {
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether it acts on the consent keywords that come to a number of ours, and answers them.
-    /// Where it does not, we answer.
+    /// Whether the carrier applies and answers the consent keywords that come to a number of ours.
+    /// If false, textback answers them.
     fn answers_keywords(&self, _number: &str) -> bool {
         self.capabilities().consent_keywords
     }
@@ -79,7 +80,7 @@ pub trait Carrier: Send + Sync {
     /// our own webhooks.
     fn sign_empty(&self, account: &CarrierAccount, url: &str) -> HeaderMap;
 
-    /// Hands a message to the carrier, once.
+    /// Calls the carrier once to send a message.
     fn send<'a>(&'a self, account: &'a CarrierAccount, message: &'a OutboundMessage<'a>) -> BoxFuture<'a, Sent>;
 
     /// The messages from a number of ours to a contact that are not older than `since`, the newest
@@ -101,7 +102,7 @@ pub trait Carrier: Send + Sync {
         since: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<Vec<ReceivedMessage>, CarrierError>>;
 
-    /// The attachments of a message that was received, by the carrier's id of the message.
+    /// The attachments of an inbound message. `carrier_id`: the carrier's id of the message.
     fn list_media<'a>(
         &'a self,
         account: &'a CarrierAccount,
@@ -118,8 +119,8 @@ pub trait Carrier: Send + Sync {
     /// Whether the carrier takes each of the account's credentials.
     fn check_credentials<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<(), CredentialsError>>;
 
-    /// Whether the account may read its messages: how many the newest page of them has. What became
-    /// of an unsure message is read there.
+    /// Checks that the account may read its messages, and returns how many the newest page has.
+    /// Unknown deliveries are searched for in these messages.
     fn count_newest<'a>(&'a self, account: &'a CarrierAccount) -> BoxFuture<'a, Result<usize, CarrierError>>;
 
     /// Numbers that can be bought.
@@ -168,7 +169,8 @@ pub trait Carrier: Send + Sync {
         carrier_id: &'a str,
     ) -> BoxFuture<'a, Result<(), CarrierError>>;
 
-    /// How inbound messages of a number, by the carrier's id of it, find their way.
+    /// Where the carrier sends the inbound messages of a number. `carrier_id`: the carrier's id of
+    /// the number.
     fn inbound_route<'a>(
         &'a self,
         account: &'a CarrierAccount,
@@ -187,7 +189,7 @@ pub trait Carrier: Send + Sync {
     /// Whether a text has the form of the ids of this carrier's pools. The error says the form.
     fn check_pool_id(&self, pool_id: &str) -> Result<(), &'static str>;
 
-    /// Forgets what is cached, so that the next question is asked of the carrier.
+    /// Empties the caches, so that the next read calls the carrier.
     fn forget_cached(&self) {}
 }
 

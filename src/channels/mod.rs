@@ -1,5 +1,5 @@
-//! The channels on which sessions talk, behind one trait. What differs by channel is decided here
-//! and told to the rest as plain values.
+//! The channels on which sessions talk. All of them implement one trait. Storage and rules get
+//! plain values from it, and never call a channel.
 
 pub mod sms;
 
@@ -14,16 +14,17 @@ pub use sms::{inbound_of_carrier, report_of_carrier};
 
 /// A channel on which sessions talk.
 pub trait Channel: Send + Sync {
-    /// Which one it is.
+    /// Which of the product's channels it is.
     fn kind(&self) -> Kind;
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// What a contact's text is. Only a channel with consent keywords finds some.
+    /// Whether a contact's text is, or may be, a consent keyword. On a channel without consent
+    /// keywords, no text is one.
     fn read(&self, body: &str) -> Reading;
 
-    /// Makes messages of a text that an agent says, by the settings of its version, at most `most`.
+    /// Makes at most `most` messages of a text of an agent, by the settings of the agent version.
     fn prepare(&self, settings: &AgentSettings, text: String, most: usize) -> Prepared;
 
     /// The channel with what it can do.
@@ -32,22 +33,23 @@ pub trait Channel: Send + Sync {
     }
 }
 
-/// A text of an agent, as its channel takes it.
+/// A text of an agent as messages of its channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
     pub messages: Vec<OutboundText<'static>>,
-    /// How many characters were cut because the text costs too much.
+    /// How many characters were cut because of `max_segments`.
     pub shortened: usize,
-    /// How many characters no message has room for.
+    /// How many characters were cut because the turn has no messages left.
     pub cut: usize,
 }
 
-/// The channel of messages that leave from a number without a session that says another.
+/// The channel of whatever starts without a session: messages that the API sends, scheduled
+/// messages and recorded consents. Always SMS today.
 pub const fn of_numbers() -> &'static dyn Channel {
     &sms::Sms
 }
 
-/// The channel of a kind. `None`: nobody can write on it yet.
+/// The channel of a kind. `None`: textback does not have it yet.
 fn of_kind(kind: Kind) -> Option<&'static dyn Channel> {
     match kind {
         Kind::Sms => Some(&sms::Sms),
@@ -55,15 +57,15 @@ fn of_kind(kind: Kind) -> Option<&'static dyn Channel> {
     }
 }
 
-/// The channels of a process, one of each kind. Cheap to clone.
+/// The channels that this process has, at most one of each kind. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Channels {
-    /// Stands for the product's channel of its kind.
+    /// Replaces the product's channel of the same kind, in tests.
     replacement: Option<Arc<dyn Channel>>,
 }
 
 impl Channels {
-    /// The channels of the product, but for one, for tests.
+    /// The channels of the product with one of them replaced, for tests.
     pub fn replacing(channel: Arc<dyn Channel>) -> Self {
         Self { replacement: Some(channel) }
     }

@@ -15,8 +15,8 @@ pub struct Capabilities {
     pub consent_keywords: bool,
     /// Messages may have attachments.
     pub media: bool,
-    /// An outbound message leaves by a carrier, which reports on it: it has a delivery. Without, it
-    /// is there as soon as it is stored.
+    /// An outbound message leaves by a carrier, which reports on it, so it has a delivery. Without
+    /// deliveries, the message is `sent` as soon as it is stored.
     pub delivery_reports: bool,
     /// A reply can be shown while the agent still writes it.
     pub streaming: bool,
@@ -25,7 +25,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What a channel can do that this process does not know.
+    /// The capabilities of a channel that this process does not know: none.
     pub const NONE: Self = Self {
         segments: false,
         consent_keywords: false,

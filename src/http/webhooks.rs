@@ -270,7 +270,7 @@ fn delivery_in(request: &Request) -> Option<Uuid> {
     let (_, id) = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "delivery")?;
     let delivery_id = Uuid::parse_str(&id);
     if delivery_id.is_err() {
-        // The report is used all the same: it names its message by the carrier's id too.
+        // The report is still used, because it also has the carrier's id of the message.
         tracing::warn!("a status report named a delivery that is no id of textback's");
     }
     delivery_id.ok()

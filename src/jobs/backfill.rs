@@ -40,7 +40,8 @@ const OVERLAP: TimeDelta = TimeDelta::minutes(5);
 /// How long a message may take to be stored. If it takes longer, a later backfill finds it.
 const STORED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Accounts that can't be opened. A wrong secret key is told of for all numbers at once.
+/// Failures to read a carrier account or to decrypt its secrets. Logged once per cause, because a
+/// wrong key makes all numbers fail.
 static NOT_OPENED: Repeating = Repeating::new();
 
 /// Backfills the messages of numbers.
@@ -87,7 +88,7 @@ impl InboundBackfill {
         let ours = |message: &&ReceivedMessage| message.received_at.is_some_and(|at| at >= claim.attached_at);
         let listed: Vec<&ReceivedMessage> = listed.iter().rev().filter(ours).collect();
         let sids: Vec<&str> = listed.iter().map(|message| message.carrier_id.as_str()).collect();
-        // Nearly all are recorded, and a busy number has many, so only the others are stored.
+        // A busy number has many messages, and nearly all are recorded. Only the others are stored.
         let reading = async {
             let mut connection = self.carrier.storage.connection().await?;
             ingest::unrecorded(&mut connection, claim.project_id, &sids).await
@@ -103,8 +104,8 @@ impl InboundBackfill {
             if unrecorded.contains(&message.carrier_id)
                 && let Err(error) = self.store(&account, message).await
             {
-                // The others must not wait for it. The watermark stays before it, so that it is
-                // tried again.
+                // The other messages are stored all the same. The watermark stays before this one,
+                // so that the next backfill tries it again.
                 tracing::warn!(
                     error,
                     carrier_id = message.carrier_id,
@@ -149,8 +150,8 @@ impl InboundBackfill {
         Ok(())
     }
 
-    /// The attachments of a message. When they are gone, or not for us, the message counts without
-    /// them.
+    /// The attachments of a message. If the carrier refuses to list them, the message is stored
+    /// without attachments.
     async fn media_of(&self, account: &CarrierAccount, message: &ReceivedMessage) -> Result<Vec<InboundMedia>, String> {
         if !message.has_media {
             return Ok(Vec::new());

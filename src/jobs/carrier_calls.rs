@@ -1,4 +1,4 @@
-//! What jobs that call a carrier share.
+//! The carriers and circuit breakers that all jobs which call a carrier share.
 
 use uuid::Uuid;
 

@@ -42,7 +42,7 @@ pub struct Deliveries {
     public_base: Arc<str>,
     slots: usize,
     lease_seconds: u32,
-    /// The lists of projects that have one, cached for [`COUNTRIES_KEPT`].
+    /// The country lists of projects that have one, cached for [`COUNTRIES_KEPT`].
     countries: Cache<Uuid, Option<Arc<[String]>>>,
 }
 
@@ -148,7 +148,7 @@ impl Deliveries {
     async fn settle(&self, claim: Claim, outcome: Outcome) {
         match &outcome {
             Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted a text"),
-            // The contact's own wish, and no fault of anybody.
+            // The contact asked for it, so this is no error.
             Outcome::Failed(refusal) if refusal.class == DeliveryErrorClass::OptedOut => {
                 tracing::info!(
                     code = refusal.code,
@@ -203,13 +203,13 @@ impl Deliveries {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         if leaves_pool {
-            // The settlement made the number due.
+            // The settlement made the reconcile job of the number due.
             self.carrier.storage.notifier().notify(JobKind::Number);
         }
     }
 }
 
-/// Counts what a message cost that the carrier accepted, and how long its contact waited for it.
+/// Counts the segments of an accepted message, and how long its contact waited for it.
 fn count_accepted(claim: &Claim) {
     if let Some(cost) = channels::of_numbers().capabilities().segmentation(&claim.body) {
         metrics::SEGMENTS.add(&[cost.encoding.as_str()], u64::try_from(cost.segments).unwrap_or(0));
@@ -226,8 +226,8 @@ fn count_settled(outcome: &Outcome, settled: Settled) {
     }
 }
 
-/// The retry-after of the carrier if the answer is a failure of the whole account. A refusal of one
-/// number is none, because the messages of the other numbers can be sent.
+/// The retry-after of the carrier if the answer is a failure of the whole account. A refusal that
+/// concerns one number does not count, because the messages of the other numbers can be sent.
 fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
     match sent {
         Sent::Accepted { .. } => None,
@@ -247,7 +247,7 @@ fn judge(sent: Sent, attempt: i32) -> Outcome {
         Sent::Refused(refused) => {
             let refusal = Refusal { code: refused.code, ..refusal(refused.class, &refused.detail) };
             if refused.class == DeliveryErrorClass::NotInPool && attempt < retry::MOST_OFFERS {
-                // The number alone may send it at once.
+                // The number left the pool, so it sends the message at once without the pool.
                 Outcome::PutOff { seconds: 0.0, refusal }
             } else if refused.may_pass() {
                 put_off(attempt, refused.retry_after_seconds, refusal)

@@ -69,7 +69,7 @@ impl Job for InactivityJobs {
         Some(self.next_due.get())
     }
 
-    /// Nothing to give back: the claim has done it.
+    /// Nothing to give back: the claim itself warned or ended the sessions.
     async fn give_back(&self, _: Vec<Decided>) -> Result<(), sqlx::Error> {
         Ok(())
     }

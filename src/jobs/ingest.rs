@@ -25,14 +25,14 @@ use crate::storage::ingest::{self, InboundMessage, IngestOutcome, Ingested, Turn
 #[derive(Clone)]
 pub struct Ingest {
     storage: Storage,
-    /// Runs turns, if this process does.
+    /// The queue of turns, if this process runs turns.
     local_turns: Option<Arc<LocalTurns>>,
 }
 
 struct LocalTurns {
     queue: LocalQueue<Turns>,
-    /// By project and number, which agent ran the turn of the last message. It is a guess for the
-    /// next message: a turn of another agent is not claimed.
+    /// By project and number, the agent of the last message's turn. Probably it answers the next
+    /// message too; if another agent does, the turn is not claimed here.
     agents: Mutex<HashMap<Uuid, HashMap<String, Uuid>>>,
     tasks: TaskTracker,
 }
@@ -103,8 +103,8 @@ async fn wait(
     deadline: Instant,
     storing: impl Future<Output = Result<IngestOutcome, BatchError>>,
 ) -> Result<IngestOutcome, NotIngested> {
-    // A client that goes away drops this future, and nothing is counted, because that says nothing
-    // about the database.
+    // A client that closes its connection drops this future. Then nothing is counted, because the
+    // database is not the cause.
     match tokio::time::timeout_at(deadline.into(), storing).await {
         Ok(Ok(outcome)) => {
             storage.ingest_health().succeeded();

@@ -1,4 +1,5 @@
-//! What the workers of a process do: one file per kind of job. The list below names them all.
+//! The jobs of a process: one file per kind of job, and what they share. `jobs!` below lists all
+//! kinds.
 
 pub mod backfill;
 mod carrier_calls;
@@ -56,8 +57,8 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// Declares the jobs of a process: a module, which gives its name to a field, the type of the job
-/// in it, and in parentheses the queues that its constructor takes, which stand before it.
+/// Declares the jobs of a process. Each line: `module: Type(queues)`. The module is also the
+/// field's name. `queues` are fields of earlier lines that `Type::new` gets.
 macro_rules! jobs {
     ($($name:ident: $job:ident($($queue:ident),*);)+) => {
         const _: () = assert!(
@@ -128,7 +129,7 @@ pub async fn run(workers: Workers, stop: impl Future<Output = ()> + Send + 'stat
             stopping.cancel();
         })
         .await;
-    // Messages that were stored meanwhile: their turns are given back.
+    // A message may have been stored meanwhile. Its task gives the turn back.
     workers.tasks.close();
     let _ = tokio::time::timeout(GRACE, workers.tasks.wait()).await;
     ran

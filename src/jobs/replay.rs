@@ -24,7 +24,7 @@ use crate::storage::{Storage, database, delivery};
 /// How long a message may take to be stored.
 const STORED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What processes an item again.
+/// Processes items of the quarantine again.
 #[derive(Clone, Copy)]
 pub struct Replay<'a> {
     pub storage: &'a Storage,
@@ -33,7 +33,7 @@ pub struct Replay<'a> {
     pub carriers: &'a Carriers,
 }
 
-/// What became of an item, and why it still fits nothing if so.
+/// The outcome of a replay, and the reason if the item stays in quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replayed {
     pub outcome: ReplayOutcome,
@@ -91,7 +91,7 @@ impl Replay<'_> {
 
     async fn message(&self, account: &CarrierAccount, item: &WholeItem) -> Result<Replayed, ReplayError> {
         let message = inbound(self.carriers.of(account), account, item);
-        // It is in quarantine already, and one without an id would be kept a second time.
+        // Ingest would put it into quarantine a second time, if it has no id.
         if let Some(reason) = message.reject_reason {
             return Ok(Replayed::unfit(reason.as_str()));
         }

@@ -34,7 +34,7 @@ pub struct Rollups {
 /// What a run did.
 #[derive(Debug, Default)]
 struct Run {
-    /// How long the hours that run, and the marked ones, took.
+    /// How long counting the current hours (`live`) and the marked hours took.
     live: Option<Duration>,
     marked: Duration,
     leaves_marked: bool,
@@ -89,7 +89,7 @@ impl Rollups {
                 Step::Backlog { since, until } => {
                     tracing::debug!(%since, %until, "hours before the installation of the rollups were counted");
                     hours = next_width(hours, took);
-                    // Half of one core is left to what contacts wait for.
+                    // The pause leaves half of one core to the messages of contacts.
                     self.stopping.run_until_cancelled(tokio::time::sleep(took)).await;
                 }
                 Step::GoBack { to } => {
@@ -126,7 +126,7 @@ impl Job for Rollups {
     }
 
     fn owner(_: &Uuid) -> Owner {
-        // They are of no project.
+        // The rollups belong to no project.
         Owner::alone(Uuid::nil())
     }
 

@@ -71,7 +71,7 @@ impl Job for ScheduledMessages {
         Some(self.next_due.get())
     }
 
-    /// Nothing to give back: the claim has done it.
+    /// Nothing to give back: the claim itself sent the messages.
     async fn give_back(&self, _: Vec<Due>) -> Result<(), sqlx::Error> {
         Ok(())
     }

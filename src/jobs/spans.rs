@@ -74,13 +74,14 @@ pub(super) fn end_turn(mut span: Span, claim: &Claim, outcome: &'static str, is_
     if !is_answered {
         span.fail(outcome);
     }
-    // Otherwise no message began it, or its id was drawn before it was known which is the first.
+    // An outbound message that opens a session creates its turn with a new id. No message that the
+    // turn answers has this id, so the span has no parent.
     let begins = claim.first_message() == Some(claim.turn_id);
     let parent = begins.then(|| TraceContext::of_ingest(claim.turn_id));
     span.end(TraceContext::of_turn(claim.turn_id, claim.attempt), parent);
 }
 
-/// Ends the span of the transaction that stores what a turn came to.
+/// Ends the span of the transaction that settles a turn.
 pub(super) fn end_settling(span: Span, claim: &Claim) {
     span.end(TraceContext::of_settling(claim.turn_id), Some(TraceContext::of_turn(claim.turn_id, claim.attempt)));
 }

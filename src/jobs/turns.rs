@@ -147,7 +147,7 @@ impl Turns {
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure, ran: Duration) -> TurnOutcome {
         self.count_interruption(claim, &mut failure).await;
         if let Some(outcome) = self.put_off(claim, &failure).await {
-            // A turn that was interrupted is only lost when it is given up.
+            // An interruption becomes an error of the agent only when the turn is given up.
             if failure.skip != SkipReason::WorkerLost {
                 failure.record(&self.storage, claim).await;
             }

@@ -31,7 +31,8 @@ const SLOTS: usize = 8;
 /// How far the carrier's clock and the database's may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(2);
 
-/// Accounts that can't be opened. A wrong secret key is told of for all deliveries at once.
+/// Failures to read a carrier account or to decrypt its secrets. Logged once per cause, because a
+/// wrong key makes all deliveries fail.
 static NOT_OPENED: Repeating = Repeating::new();
 
 /// Looks for unknown deliveries.
@@ -63,7 +64,7 @@ impl UnknownDeliveries {
         match failpoint::during("reconcile.in_commit", resolving).await {
             Ok(Resolved { outcome: resolved, carrier_id }) => {
                 match resolved {
-                    // This delivery or the next one of the contact may go now.
+                    // This delivery or the next one of the contact may be due now.
                     ResolveOutcome::Found | ResolveOutcome::Absent | ResolveOutcome::GivenUp => {
                         self.carrier.storage.notifier().notify(JobKind::Delivery);
                     }
@@ -79,7 +80,7 @@ impl UnknownDeliveries {
                     metrics::DELIVERIES_FAILED.count(&[DeliveryErrorClass::Ambiguous.as_str()]);
                 }
             }
-            // It is looked for again when its lease ends.
+            // The delivery is looked for again when its lease ends.
             Err(error) => {
                 tracing::error!(%error, "the result of looking up an unknown delivery could not be stored")
             }

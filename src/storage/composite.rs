@@ -1,5 +1,4 @@
-//! Rows that are given to a function as an array of a composite type; it only tells their type's
-//! name.
+//! Names the composite type of rows that a function gets as an array.
 
 /// Names the composite type that a struct is encoded as; its fields stand in the type's order. Not
 /// `derive(sqlx::Type)`, which wants to read such rows as well.

@@ -1,4 +1,4 @@
-//! What must always be true, as views that must be empty.
+//! The invariants: views that must be empty at all times.
 //!
 //! `migrate` replaces the views that changed, so they match this binary. `tests/it/schema.rs`
 //! checks the rules of the schema.

@@ -1,5 +1,5 @@
-//! What the metrics show of the database. One process at a time counts, and all processes read what
-//! it counted, so that more processes and more scrapers make no more work.
+//! The metrics that are counted in the database. One process at a time counts, and all processes
+//! read its counts. More processes and scrapers thus cost nothing more.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Passes over a batch: what concerns the same thing is written one after the other, in the same
+//! Splits a batch into passes: items about the same row are written in different passes of one
 //! transaction.
 
 use std::collections::HashMap;

@@ -1,4 +1,4 @@
-//! Times that are measured, and decide nothing.
+//! Points in time from which metrics measure. No decision depends on them.
 
 use std::time::{Duration, Instant};
 

@@ -79,7 +79,7 @@ pub fn inbound_of_carrier(
     form: Vec<u8>,
     sent_at: Option<DateTime<Utc>>,
 ) -> InboundMessage {
-    // What the carrier took it for counts more than the text.
+    // The keyword that the carrier reports counts more than the text.
     let reading = match received.keyword {
         Some(CarrierKeyword::Stop) => reported(Keyword::Stop),
         Some(CarrierKeyword::Start) => reported(Keyword::Start),

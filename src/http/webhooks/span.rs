@@ -14,7 +14,7 @@ use crate::storage::ingest::IngestOutcome;
 /// A webhook that is being answered.
 pub(super) struct WebhookSpan {
     of_server: ServerSpan,
-    /// The trace that it belongs to, and the span before it. `None` while that is not known.
+    /// The trace of the webhook, and the parent of its span. `None`: not known yet.
     context: Option<(Uuid, Option<TraceContext>)>,
 }
 
@@ -29,7 +29,7 @@ impl WebhookSpan {
         self.of_server.request
     }
 
-    /// Notes what became of the message that it brought.
+    /// Records the outcome of the message in the webhook.
     pub fn brought(&mut self, outcome: &IngestOutcome) {
         if let IngestOutcome::Stored { session_id, message_id, .. }
         | IngestOutcome::Skipped { session_id, message_id, .. }
@@ -40,7 +40,7 @@ impl WebhookSpan {
         }
     }
 
-    /// Notes that its report moved a delivery.
+    /// Records that the status report in the webhook moved a delivery.
     pub fn reported(&mut self, recorded: &Recorded, report: &Report) {
         let Some(message_id) = recorded.message_id else { return };
         self.of_server.of_message(message_id, recorded.session_id);
@@ -53,7 +53,7 @@ impl WebhookSpan {
         self.context = Some((recorded.turn_id.unwrap_or(message_id), Some(parent)));
     }
 
-    /// Ends the span. A request that was refused has none, because anybody can send such.
+    /// Ends the span. A refused request gets no span, because anybody can send one.
     pub fn end(mut self, answer: &Result<&'static str, Problem>) {
         let status = match answer {
             Ok(_) => 200,

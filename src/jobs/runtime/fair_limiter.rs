@@ -51,7 +51,7 @@ pub struct FairLimiter(Arc<Shared>);
 struct Shared {
     slots: usize,
     counts: Mutex<Counts>,
-    /// Whether jobs were left because their owner holds its share.
+    /// Whether a claim left due jobs because their owner holds its share.
     is_starved: AtomicBool,
     freed: Notify,
 }

@@ -28,7 +28,7 @@ pub trait Job: Send + Sync + 'static {
     /// How many jobs run at a time in a process.
     fn concurrency(&self) -> usize;
 
-    /// For how long a job is claimed. Zero if it is done as soon as it is claimed.
+    /// For how long a job is claimed. Zero if the claim itself does the work.
     fn lease(&self) -> Duration {
         Duration::ZERO
     }
@@ -44,7 +44,8 @@ pub trait Job: Send + Sync + 'static {
     /// Claims due jobs within the limits.
     fn claim(&self, limits: ClaimLimits) -> impl Future<Output = Result<Vec<Self::Claim>, sqlx::Error>> + Send;
 
-    /// The time until a job is due of which nobody will notify the worker, if that is known.
+    /// The time until the next job is due that no notification will announce, such as a timer.
+    /// `None`: not known.
     fn next_due(&self) -> Option<Duration> {
         None
     }
@@ -52,7 +53,7 @@ pub trait Job: Send + Sync + 'static {
     /// Gives back jobs that were claimed and not begun.
     fn give_back(&self, claims: Vec<Self::Claim>) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// Runs a job to its end. Its row tells how it went.
+    /// Runs a job to its end, and stores the outcome in the row of the job.
     fn run(&self, claim: Self::Claim) -> impl Future<Output = ()> + Send;
 
     /// Called before the worker starts.

@@ -1,6 +1,6 @@
-//! The jobs that are claimed in this process and wait for their worker. Whoever claims a job with
-//! another statement, as the one that stores a message, pushes it here, so that the worker need not
-//! claim it.
+//! The jobs that are claimed in this process and wait for their worker. The statement that stores a
+//! message can also claim its turn, and the one that settles a turn its first delivery. Such a job
+//! is pushed here, so that the worker need not claim it.
 //!
 //! A slot is reserved before the statement runs, so that no more is claimed than there are slots.
 //!

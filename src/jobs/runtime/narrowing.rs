@@ -14,8 +14,8 @@ use crate::storage::database;
 use crate::storage::set_aside;
 use crate::telemetry::metrics;
 
-/// Searches for a row, and searches that blamed none. While no row can be claimed, there is one a
-/// second.
+/// Searches that started, and searches that blamed no row. While no row can be claimed, a search
+/// starts each second.
 static SEARCHED: Repeating = Repeating::new();
 static NOBODY: Repeating = Repeating::new();
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::repeating::Repeating;
 
-/// Each claim reads it.
+/// Failures to read the next due time, logged once per cause.
 static NOT_READ: Repeating = Repeating::new();
 
 /// The time until the next job is due, in milliseconds.

@@ -36,8 +36,8 @@ use crate::storage::{database, unreachable};
 /// itself within 15 seconds. Turns end earlier, because another worker can run them again.
 pub const GRACE: Duration = Duration::from_secs(20);
 
-/// The shortest time until a job is due: another process holds a job that is due and could not be
-/// claimed.
+/// The shortest wait before the next claim, even if a job is due already: another process may hold
+/// it.
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
 /// How long the next claim waits for the jobs of the one before. The jobs that become due meanwhile
@@ -48,8 +48,8 @@ const BATCH_WAIT: Duration = Duration::from_millis(10);
 /// The pause after a claim that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Claims that fail, by the kind of job. Each kind claims once a second, while the cause may last
-/// for hours.
+/// Claims that fail, by the kind of job. They are repeated each second, and the cause may last for
+/// hours.
 static NOT_CLAIMED: Repeating = Repeating::new();
 
 /// Workers that end, by the kind of job. One that ends at its start is started again at once.
@@ -61,7 +61,7 @@ pub type RuntimeError = MonitorError;
 /// The workers of a process.
 pub struct Runtime {
     monitor: Monitor,
-    /// Tells the names of this process's workers from those of others.
+    /// Part of the names of this process's workers, so that no other process has the same.
     process: Uuid,
     poll_interval: Duration,
 }
@@ -213,7 +213,7 @@ impl<J: Job> Claimer<J> {
                 }
                 Err(error) => {
                     self.log_failure(error).await;
-                    // Without listening to notifications: there may be many in a second.
+                    // Notifications do not end this pause, because there may be many in a second.
                     closing.run_until_cancelled(tokio::time::sleep(AFTER_FAILURE)).await
                 }
             };
@@ -227,8 +227,8 @@ impl<J: Job> Claimer<J> {
         }
     }
 
-    /// Logs that no job can be claimed, with its cause: of a lost database a pool knows only that
-    /// it timed out.
+    /// Logs why no job can be claimed. When the database is lost, the pool reports only a time-out,
+    /// so the cause is looked up.
     async fn log_failure(&self, error: sqlx::Error) {
         let Some(times) = NOT_CLAIMED.observe(J::KIND.as_str(), &error.to_string()) else { return };
         let pool = self.queue.job().storage().pool();

@@ -20,7 +20,7 @@ use crate::jobs::turns::messages::Allowance;
 use crate::storage::turn::{Claim, Settlement, WaitingMessage};
 use crate::telemetry::metrics;
 
-/// What an agent is told in a turn that is not in its claim.
+/// What an agent gets in a turn beside the claim.
 pub(crate) struct TurnContext {
     /// Where the agent runs: `live` or `dev`.
     pub(crate) env: &'static str,
@@ -102,7 +102,7 @@ async fn measured(kind: AgentKind, function: &str, call: AgentFuture<'_>) -> Res
     answer
 }
 
-/// Runs `start`. A service has none, so that is no call of it.
+/// Runs `start`. Services have no `start`, so for them no call is counted.
 async fn start(
     agent: &dyn Agent,
     conversation: &Conversation,
