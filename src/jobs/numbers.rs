@@ -42,8 +42,8 @@ impl Numbers {
         Self { carrier, reconciler }
     }
 
-    /// Claims and reconciles the due numbers, for tests. Unlike a step, it keeps what the carriers have
-    /// cached.
+    /// Claims and reconciles the due numbers, for tests. Unlike a step, it keeps the caches of the
+    /// carriers.
     pub async fn go_on(&self) -> Result<usize, sqlx::Error> {
         let claims = claim_at_once(self, SLOTS).await?;
         futures::future::join_all(claims.iter().map(|claim| self.reconcile(claim))).await;
@@ -69,8 +69,8 @@ impl Numbers {
         }
     }
 
-    /// Writes decisions about messages that waited for a registration, at most [`BATCHES`] batches so
-    /// that the claim need not wait long.
+    /// Writes decisions about messages that waited for a registration, at most [`BATCHES`] batches,
+    /// so that the claim need not wait long.
     async fn release_held(&self) -> Result<(), sqlx::Error> {
         for _ in 0..BATCHES {
             if !number::release_held(&self.carrier.storage).await? {
