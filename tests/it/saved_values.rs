@@ -98,7 +98,8 @@ fn urls() -> Vec<Value> {
 
 /// The fields of a model.
 fn of_a_model(operation: &'static str) -> Vec<Saved> {
-    let beyond = |field, least: i64, most: i64| saved(operation, field, [json!(least - 1), json!(most + 1), json!("5")]);
+    let beyond =
+        |field, least: i64, most: i64| saved(operation, field, [json!(least - 1), json!(most + 1), json!("5")]);
     let prompts = ["", "  ", "{{ name }}", "{{ conv.nme }}", "{% if conv.id %}", "{% if conv.state.x %}y{% endif %}"];
     vec![
         saved(operation, "llm.base_url", urls()),

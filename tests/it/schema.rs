@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgPool, Row};
 use textback::domain::{
-    agent, agent_error, consent, country, delivery, message, metric_sample, number, quarantine, segments, session,
+    agent, agent_error, consent, country, delivery, llm, message, metric_sample, number, quarantine, segments, session,
     turn_settlement,
 };
 
@@ -73,7 +73,7 @@ async fn every_table_and_column_has_a_comment_that_says_its_unit_and_meaning() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 30] = [
+const WORDS: [(&str, &[&str]); 31] = [
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),

@@ -23,7 +23,8 @@ const WINDOW: usize = 50;
 ///
 /// A provider reuses its work on the beginning of a request if that is the same as before, so the
 /// cut should not move with each turn. Of the turns at which the history may begin, a quarter of
-/// `most_turns`, the one with the greatest hash is taken: it stays the greatest until it is too old.
+/// `most_turns`, the one with the greatest hash is taken: it stays the greatest until it is too
+/// old.
 pub(super) fn shown(history: &[HistoryEntry], most_turns: usize, most_tokens: usize) -> &[HistoryEntry] {
     let begins: Vec<usize> = (0..history.len())
         .filter(|at| is_of_user(history, *at) && (*at == 0 || !is_of_user(history, at - 1)))

@@ -89,7 +89,8 @@ impl LlmAgent {
         let mut conv = serde_json::to_value(conversation)
             .map_err(|error| AgentError::Failed(format!("conv is no JSON: {error}")))?;
         if let Value::Object(conv) = &mut conv {
-            // They are messages of the request, and the prompt is the same for each turn without them.
+            // They are messages of the request, and the prompt is the same for each turn without
+            // them.
             conv.remove("history");
             conv.remove("media");
         }

@@ -1,5 +1,5 @@
-//! Reads what a model answered. Servers that are compatible with OpenAI's API leave fields out, give
-//! them other types, or put calls and thoughts into the text, so everything is optional here.
+//! Reads what a model answered. Servers that are compatible with OpenAI's API leave fields out,
+//! give them other types, or put calls and thoughts into the text, so everything is optional here.
 //!
 //! docs/decisions/045-language-models.md names the servers and what they do.
 

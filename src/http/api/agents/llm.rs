@@ -90,7 +90,8 @@ impl NewLlm {
     pub(super) fn split(self) -> Result<(LlmSpec, Option<SecretString>), Problem> {
         let is_sendable = |key: &String| key.bytes().all(|byte| byte.is_ascii_graphic());
         if !self.api_key.as_ref().is_none_or(is_sendable) {
-            let detail = "llm.api_key has blanks, line ends or characters beyond ASCII, which can't be sent; copy it again";
+            let detail =
+                "llm.api_key has blanks, line ends or characters beyond ASCII, which can't be sent; copy it again";
             return Err(Problem::invalid("value_refused", detail));
         }
         let refusal_message = self.refusal_message.as_deref();
