@@ -107,6 +107,11 @@ fn conversation() -> Value {
         "language": null, "state": {}, "history": [], "media": []})
 }
 
+/// The request that runs the script with the key `k`.
+fn run_request() -> Value {
+    json!({"Run": {"key": "k", "conversation": conversation(), "call": {"Reply": {"texts": ["go"]}}}})
+}
+
 /// A runner that is asked by hand.
 fn runner() -> Child {
     let parent = std::process::id().to_string();
@@ -136,8 +141,7 @@ fn a_runner_holds_a_bounded_part_of_the_machines_memory_whatever_it_runs() {
         |body: &str| json!({"Check": {"source": format!("def reply(conv, text): pass\ndef f():\n    {body}\nf()")}});
     for (name, body) in NASTY {
         let read = json!({"Read": {"key": "k", "source": script(body)}});
-        let run = json!({"Run": {"key": "k", "conversation": conversation(), "texts": ["go"]}});
-        for requests in [vec![read, run], vec![top_level(body)]] {
+        for requests in [vec![read, run_request()], vec![top_level(body)]] {
             let mut runner = runner();
             let mut input = runner.stdin.take().expect("piped");
             for request in requests {
@@ -179,8 +183,7 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
         let mut input = runner.stdin.take().expect("piped");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(runner.stdout.take().expect("piped")));
         let read = json!({"Read": {"key": "k", "source": script(&body)}});
-        let run = json!({"Run": {"key": "k", "conversation": conversation(), "texts": ["go"]}});
-        let answers = [read, run].map(|request| {
+        let answers = [read, run_request()].map(|request| {
             writeln!(input, "{request}").expect("written");
             lines.find_map(|line| line.ok().filter(|line| !line.contains("Ready"))).expect("an answer")
         });
@@ -315,8 +318,7 @@ async fn runners_die_with_a_process_that_is_killed() {
     let mut runner = runner();
     let mut input = runner.stdin.take().expect("piped");
     writeln!(input, "{}", json!({"Read": {"key": "k", "source": source}})).expect("written");
-    writeln!(input, "{}", json!({"Run": {"key": "k", "conversation": conversation(), "texts": ["go"]}}))
-        .expect("written");
+    writeln!(input, "{}", run_request()).expect("written");
     while !busy(&runner.id()) {
         assert!(runner.try_wait().expect("ours").is_none(), "it ended before it ran");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -335,8 +337,7 @@ fn a_run_that_nobody_ends_is_ended_by_the_system() {
     let source = script(SQUARES);
     let mut input = runner.stdin.take().expect("piped");
     writeln!(input, "{}", json!({"Read": {"key": "k", "source": source}})).expect("written");
-    writeln!(input, "{}", json!({"Run": {"key": "k", "conversation": conversation(), "texts": ["go"]}}))
-        .expect("written");
+    writeln!(input, "{}", run_request()).expect("written");
     while runner.try_wait().expect("ours").is_none() {
         // Either the interpreter's own bound answers, or the limit of the processor's time ends it.
         let ticks = std::fs::read_to_string(format!("/proc/{}/stat", runner.id())).unwrap_or_default();

@@ -207,8 +207,8 @@ impl Runner {
             return Err(Broken::Over);
         }
         let mut lines = Vec::new();
-        for Run { conversation, texts } in runs {
-            serde_json::to_writer(&mut lines, &RunRequest::Run { key, conversation, texts })
+        for Run { conversation, call } in runs {
+            serde_json::to_writer(&mut lines, &RunRequest::Run { key, conversation, call })
                 .map_err(std::io::Error::from)?;
             lines.push(b'\n');
         }

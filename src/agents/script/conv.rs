@@ -24,6 +24,7 @@ use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike
 
 use super::accepted;
 use super::json::to_json;
+use super::protocol::Call;
 use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, OutboundRequest};
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
@@ -53,14 +54,8 @@ pub struct Conv<'v> {
 }
 
 impl<'v> Conv<'v> {
-    /// Puts a conversation on the heap.
-    pub fn alloc(
-        conversation: Conversation,
-        messages: Vec<String>,
-        language: Option<String>,
-        state: Value<'v>,
-        heap: Heap<'v>,
-    ) -> Value<'v> {
+    /// Puts a conversation on the heap, as the function that is called gets it.
+    pub(super) fn alloc(conversation: Conversation, call: &Call, state: Value<'v>, heap: Heap<'v>) -> Value<'v> {
         let history: Vec<Value> = conversation
             .history
             .iter()
@@ -72,6 +67,10 @@ impl<'v> Conv<'v> {
                 ]))
             })
             .collect();
+        let messages: &[String] = match call {
+            Call::Start => &[],
+            Call::Reply { texts } => texts,
+        };
         let media: Vec<Value> = conversation.media.iter().map(|medium| heap.alloc(medium)).collect();
         let log = heap.alloc_complex_no_freeze(Log { lines: RefCell::default() });
         heap.alloc_complex_no_freeze(Self {
@@ -80,7 +79,7 @@ impl<'v> Conv<'v> {
             caller_number: conversation.caller_number,
             callee_number: conversation.callee_number,
             env: conversation.env,
-            language: RefCell::new(language),
+            language: RefCell::new(conversation.language),
             state,
             history: heap.alloc(history),
             messages: heap.alloc(messages),

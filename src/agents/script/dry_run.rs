@@ -17,7 +17,7 @@ use starlark::eval::Evaluator;
 use super::certain::{self, Cause, Names};
 use super::check::Fault;
 use super::interpret::{Limits, MOST_TIME_OF_TOP_LEVEL, OF_TOP_LEVEL, Script, cpu_time, read_answer};
-use super::protocol::Run;
+use super::protocol::{Call, Run};
 use super::samples;
 use crate::agents::{AgentError, Answer, Conversation};
 use crate::domain::bounds;
@@ -105,7 +105,8 @@ impl Runs {
         (text, state): (Option<&String>, &Map<String, Json>),
         names: &Names,
     ) -> Option<Answer> {
-        let run = Run { conversation: conversation(state), texts: text.map(|text| vec![text.clone()]) };
+        let call = text.map_or(Call::Start, |text| Call::Reply { texts: vec![text.clone()] });
+        let run = Run { conversation: conversation(state), call };
         *self.counts.entry(function).or_default() += 1;
         let mut noted = (HashSet::new(), None);
         let ended = script.evaluate(function, run, &OF_A_SAMPLE, |returned, evaluator, [conv, state]| {

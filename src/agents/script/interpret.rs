@@ -20,10 +20,10 @@ use starlark::values::{Value, ValueLike};
 use super::conv::{Conv, State};
 use super::functions::{self, Functions};
 use super::json::to_json;
-use super::protocol::Run;
+use super::protocol::{Call, Run};
 use super::{depth, memory};
 use crate::agents::answer::{AnswerFields, Unclear};
-use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
+use crate::agents::{AgentError, Answer, MOST_TEXTS, at_most};
 use crate::domain::bounds;
 
 /// The most function calls and loop iterations of one run. One takes about 50 ns at least.
@@ -93,29 +93,25 @@ impl Script {
         Ok(script)
     }
 
-    /// Runs `reply` with the texts, or without texts the start function, on the current thread,
-    /// which must be one of [`on_own_thread`] for its stack. A function that the script does not
-    /// define changes nothing.
-    pub fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let function = if texts.is_some() { self.functions.reply } else { self.functions.start };
-        let Some(function) = function else { return Ok(Answer::silent(conversation)) };
-        // A panic leaves only the heap of the run behind, and nothing uses it again.
-        let running = AssertUnwindSafe(|| self.call(function, conversation, texts));
-        catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
-    }
-
-    /// Calls a function of the script on the current thread.
-    pub(super) fn call(
-        &self,
-        function: &str,
-        conversation: Conversation,
-        texts: Option<Vec<String>>,
-    ) -> Result<Answer, AgentError> {
-        self.call_within(function, Run { conversation, texts }, &OF_A_RUN)
+    /// Runs a script on the current thread, which must be one of [`on_own_thread`] for its stack. A
+    /// function that the script does not define changes nothing.
+    pub fn run(&self, run: Run) -> Result<Answer, AgentError> {
+        self.run_within(run, &OF_A_RUN)
     }
 
     /// The same within other limits.
-    pub(super) fn call_within(&self, function: &str, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
+    pub(super) fn run_within(&self, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
+        let function = match &run.call {
+            Call::Start => self.functions.start,
+            Call::Reply { .. } => self.functions.reply,
+        };
+        let Some(function) = function else { return Ok(Answer::silent(run.conversation)) };
+        // A panic leaves only the heap of the run behind, and nothing uses it again.
+        let running = AssertUnwindSafe(|| self.call(function, run, limits));
+        catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
+    }
+
+    fn call(&self, function: &str, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
         self.evaluate(function, run, limits, |returned, evaluator, [conv, state]| {
             let returned = returned.map_err(|error| readable(function, &error, evaluator, limits))?;
             read_answer(function, returned, conv, state)
@@ -135,18 +131,17 @@ impl Script {
             [Value<'v>; 2],
         ) -> Result<T, AgentError>,
     ) -> Result<T, AgentError> {
-        let Run { conversation, texts } = run;
+        let Run { conversation, call } = run;
         Module::with_temp_heap(|module| {
             let heap = module.heap();
             let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
             let function_value = heap.access_owned_frozen_value(&found);
             let state = State::alloc(&conversation.state, heap);
-            let language = conversation.language.clone();
-            let conv = Conv::alloc(conversation, texts.clone().unwrap_or_default(), language, state, heap);
-            let mut arguments = vec![conv];
-            if let Some(texts) = &texts {
-                arguments.push(heap.alloc(texts.join("\n")));
-            }
+            let conv = Conv::alloc(conversation, &call, state, heap);
+            let arguments = match &call {
+                Call::Start => vec![conv],
+                Call::Reply { texts } => vec![conv, heap.alloc(texts.join("\n"))],
+            };
             let mut evaluator = bounded(&module, limits)?;
             let returned = evaluator.eval_function(function_value, &arguments, &[]);
             read(returned, &evaluator, [conv, state])

@@ -36,7 +36,7 @@ mod types;
 mod unbound;
 
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
-use protocol::{Run, Source};
+use protocol::{Call, Run, Source};
 use queue::Queue;
 use runner::Runners;
 pub use slots::Headroom;
@@ -68,26 +68,26 @@ impl ScriptAgent {
         Err(AgentError::Ours("temporary".to_owned()))
     }
 
-    async fn run(&self, conversation: Conversation, texts: Option<Vec<String>>) -> Result<Answer, AgentError> {
-        let is_defined = self
-            .runs
-            .functions()
-            .is_none_or(|defined| if texts.is_some() { defined.has_reply } else { defined.has_start });
+    async fn run(&self, run: Run) -> Result<Answer, AgentError> {
+        let is_defined = self.runs.functions().is_none_or(|defined| match &run.call {
+            Call::Start => defined.has_start,
+            Call::Reply { .. } => defined.has_reply,
+        });
         if !is_defined {
-            return Ok(Answer::silent(conversation));
+            return Ok(Answer::silent(run.conversation));
         }
-        self.runs.run(Run { conversation, texts }).await
+        self.runs.run(run).await
     }
 }
 
 impl Agent for ScriptAgent {
     fn start(&self, conversation: Conversation) -> AgentFuture<'_> {
-        Box::pin(self.run(conversation, None))
+        Box::pin(self.run(Run { conversation, call: Call::Start }))
     }
 
     fn reply(&self, conversation: Conversation, input: TurnInput) -> AgentFuture<'_> {
         let texts = input.messages.into_iter().map(|message| message.text).collect();
-        Box::pin(self.run(conversation, Some(texts)))
+        Box::pin(self.run(Run { conversation, call: Call::Reply { texts } }))
     }
 
     fn replies(&self) -> bool {

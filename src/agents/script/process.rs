@@ -12,7 +12,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::check::check_here;
 use super::functions::Functions;
 use super::interpret::{MOST_TIME, Script, on_own_thread, panicked};
-use super::protocol::{DefinedFunctions, MOST_ANSWER, Request, Response};
+use super::protocol::{DefinedFunctions, MOST_ANSWER, Request, Response, Run};
 use super::{dry_run, memory, sandbox};
 use crate::agents::AgentError;
 use crate::domain::bounds;
@@ -163,10 +163,10 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
             scripts.insert(key, script);
             Ok(Response::Read(functions))
         }
-        Request::Run { key, conversation, texts } => {
+        Request::Run { key, conversation, call } => {
             let script = scripts.get(&key);
             let script = script.ok_or_else(|| AgentError::Ours("the script was not read".to_owned()))?;
-            script.run(*conversation, texts).map(|answer| Response::Ran(Box::new(answer)))
+            script.run(Run { conversation: *conversation, call }).map(|answer| Response::Ran(Box::new(answer)))
         }
         Request::Check { source } => check_here(&source).map(Response::Checked),
         Request::Try { source } => Ok(Response::Checked(dry_run::faults(&source))),

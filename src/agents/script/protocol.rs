@@ -28,7 +28,7 @@ pub(super) enum Request {
     /// Compile a script and keep it under a key.
     Read { key: String, source: String },
     /// Run a compiled script.
-    Run { key: String, conversation: Box<Conversation>, texts: Option<Vec<String>> },
+    Run { key: String, conversation: Box<Conversation>, call: Call },
     /// Report a script's faults.
     Check { source: String },
     /// Run a script that has no faults with sample texts, and report what fails whatever a text is.
@@ -46,7 +46,7 @@ pub(super) enum Request {
 /// [`Request::Run`] in its written form, borrowed from the caller.
 #[derive(Serialize)]
 pub(super) enum RunRequest<'r> {
-    Run { key: &'r str, conversation: &'r Conversation, texts: &'r Option<Vec<String>> },
+    Run { key: &'r str, conversation: &'r Conversation, call: &'r Call },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,10 +70,19 @@ pub(super) enum Response {
     Last(Box<Response>),
 }
 
-/// A run of a script: `reply` with texts, or `start` without.
+/// What a run calls.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Call {
+    /// The start function, when a session begins.
+    Start,
+    /// `reply`, with the texts that wait.
+    Reply { texts: Vec<String> },
+}
+
+/// A run of a script.
 pub struct Run {
     pub conversation: Conversation,
-    pub texts: Option<Vec<String>>,
+    pub call: Call,
 }
 
 /// A script and its project.

@@ -297,6 +297,7 @@ fn next_batch(waiting: &mut VecDeque<Waiting>, most: usize) -> Vec<Waiting> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protocol::Call;
     use super::*;
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
         for alone in [false, false, true, true, false] {
             let conversation = super::super::tests::conversation("sms");
             waiting.push_back(Waiting {
-                run: Run { conversation, texts: None },
+                run: Run { conversation, call: Call::Start },
                 answer: oneshot::channel().0,
                 alone,
                 tries: 0,

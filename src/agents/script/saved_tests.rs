@@ -2,9 +2,8 @@
 //! each accepted one runs.
 
 use super::check::check;
-use super::interpret::{OF_A_RUN, Script};
-use super::protocol::Run;
-use super::tests::conversation;
+use super::interpret::Script;
+use super::tests::{conversation, replying};
 use crate::agents::{AgentError, Answer};
 
 fn refusals(source: &str) -> Vec<String> {
@@ -13,8 +12,7 @@ fn refusals(source: &str) -> Vec<String> {
 
 /// What a script answers to a text.
 fn answer(source: &str, text: &str) -> Result<Answer, AgentError> {
-    let run = Run { conversation: conversation("sms"), texts: Some(vec![text.to_owned()]) };
-    Script::compile(source)?.call_within("reply", run, &OF_A_RUN)
+    Script::compile(source)?.run(replying(conversation("sms"), &[text]))
 }
 
 /// A script whose reply runs some lines.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::check;
 use super::interpret::{Limits, OF_A_RUN, Script};
-use super::protocol::Run;
+use super::protocol::{Call, Run};
 use crate::agents::{AgentError, Answer, Conversation, HistoryEntry};
 use crate::domain::bounds;
 
@@ -31,6 +31,16 @@ pub(super) fn conversation(channel: &str) -> Conversation {
     }
 }
 
+/// A run of `reply`.
+pub(super) fn replying(conversation: Conversation, texts: &[&str]) -> Run {
+    let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+    Run { conversation, call: Call::Reply { texts } }
+}
+
+fn starting(conversation: Conversation) -> Run {
+    Run { conversation, call: Call::Start }
+}
+
 fn with_state(state: Json) -> Conversation {
     let mut conversation = conversation("sms");
     conversation.state = state.as_object().cloned().expect("an object");
@@ -38,7 +48,7 @@ fn with_state(state: Json) -> Conversation {
 }
 
 fn reply(source: &str, text: &str) -> Result<Answer, AgentError> {
-    Script::compile(source)?.call("reply", conversation("sms"), Some(vec![text.to_owned()]))
+    Script::compile(source)?.run(replying(conversation("sms"), &[text]))
 }
 
 fn texts_of(source: &str, text: &str) -> Vec<String> {
@@ -48,7 +58,7 @@ fn texts_of(source: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_seeds_start_function_runs_verbatim() {
     let script = Script::compile(SEED).expect("compiles");
-    let start = |channel| script.call("start", conversation(channel), None).expect("runs").state;
+    let start = |channel| script.run(starting(conversation(channel))).expect("runs").state;
     assert_eq!(
         start("sms"),
         *json!({"greet_message": "Hi, you've reached [Company]. How can I help?"}).as_object().expect("object")
@@ -61,7 +71,7 @@ fn the_seeds_start_function_runs_verbatim() {
 fn start_function_is_start_by_its_other_name() {
     let script = Script::compile("def start_function(conv):\n    return \"hello\"").expect("compiles");
     assert_eq!(script.functions.start, Some("start_function"));
-    assert_eq!(script.call("start_function", conversation("sms"), None).expect("runs").texts, ["hello"]);
+    assert_eq!(script.run(starting(conversation("sms"))).expect("runs").texts, ["hello"]);
 }
 
 #[test]
@@ -125,8 +135,8 @@ def reply(conv, text):
     return str(conv.state.missing)
 ";
     let script = Script::compile(source).expect("compiles");
-    let first = script.call("reply", with_state(json!({})), Some(vec!["a".to_owned()])).expect("runs");
-    let second = script.call("reply", with_state(Json::Object(first.state)), Some(vec!["b".to_owned()])).expect("runs");
+    let first = script.run(replying(with_state(json!({})), &["a"])).expect("runs");
+    let second = script.run(replying(with_state(Json::Object(first.state)), &["b"])).expect("runs");
     assert_eq!(Json::Object(second.state), json!({"items_seen": ["a", "b"], "count": 2}));
     assert_eq!((second.texts, second.language.as_deref()), (vec!["None".to_owned()], Some("de")));
 }
@@ -136,7 +146,7 @@ fn numbers_of_any_size_last() {
     let state = json!({"big": 12345678901234567890_u64, "small": -7, "half": 0.5, "deep": {"list": [1, null, true]}});
     let answer = Script::compile("def reply(conv, text): return None")
         .expect("compiles")
-        .call("reply", with_state(state.clone()), Some(vec![]))
+        .run(replying(with_state(state.clone()), &[]))
         .expect("runs");
     assert_eq!(Json::Object(answer.state), state);
 }
@@ -201,7 +211,7 @@ fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
             // The same as the script's own words, in its start and at its top level.
             let script =
                 Script::compile(&format!("def start(conv):\n    text = {words:?}\n    {body}")).expect("compiles");
-            let error = script.call("start", conversation("sms"), None).expect_err("fails");
+            let error = script.run(starting(conversation("sms"))).expect_err("fails");
             assert!(matches!(error, AgentError::Failed(_)), "{body}: {error:?}");
         }
         for body in ["fail(text)", "{}[text]", "int(text)"] {
@@ -229,8 +239,8 @@ fn each_bound_is_told_as_such() {
         (memory, patient, "reply used over 64 MiB of memory"),
         (depth, patient, "reply called itself over 64 deep"),
     ] {
-        let run = Run { conversation: conversation("sms"), texts: Some(vec!["hi".to_owned()]) };
-        let ended = Script::compile(source).expect("compiles").call_within("reply", run, &limits);
+        let run = replying(conversation("sms"), &["hi"]);
+        let ended = Script::compile(source).expect("compiles").run_within(run, &limits);
         assert_eq!(ended, Err(AgentError::OverLimit(words.to_owned())));
     }
     let top = Script::compile(
@@ -245,10 +255,10 @@ fn a_function_that_is_not_defined_changes_nothing() {
     let mut conversation = with_state(json!({"kept": 1}));
     conversation.language = Some("de".to_owned());
     let greets = Script::compile("def start(conv): return 'hi'").expect("compiles");
-    let answer = greets.run(conversation.clone(), Some(vec!["x".to_owned()])).expect("an answer");
+    let answer = greets.run(replying(conversation.clone(), &["x"])).expect("an answer");
     assert_eq!(answer, Answer::silent(conversation.clone()));
     let replies = Script::compile("def reply(conv, text): return 'hi'").expect("compiles");
-    assert_eq!(replies.run(conversation.clone(), None).expect("an answer"), Answer::silent(conversation));
+    assert_eq!(replies.run(starting(conversation.clone())).expect("an answer"), Answer::silent(conversation));
 }
 
 #[test]
