@@ -65,5 +65,5 @@ create table model_request (
 );
 
 create index model_request_of_a_turn on model_request (turn_id);
--- Dashboards read the requests of a project in the order of time.
-create index model_request_of_a_project on model_request (project_id, created_at);
+-- Dashboards filter on the time.
+create index model_request_by_time on model_request using brin (created_at) with (autosummarize = on);

@@ -12,7 +12,7 @@ comment on view reporting.agents_v1 is 'One row for each agent, with its current
 comment on column reporting.agents_v1.project_id is 'Id of the project of the agent.';
 comment on column reporting.agents_v1.agent_id is 'Id of the agent. Joins with agent_id of sessions, turns and numbers.';
 comment on column reporting.agents_v1.name is 'Name of the agent, unique in its project.';
-comment on column reporting.agents_v1.kind is 'What the current version is: script or http.';
+comment on column reporting.agents_v1.kind is 'What the current version is: script, http or llm.';
 comment on column reporting.agents_v1.current_version is 'Number of the version that new sessions get.';
 comment on column reporting.agents_v1.created_at is 'Time at which the agent was created.';
 comment on column reporting.agents_v1.last_error_at is 'Time of the last error of the agent. It stays after the agent succeeded again. Null: there was none.';

@@ -24,7 +24,7 @@ comment on column reporting.turns_by_hour_v1.address is 'The number of the proje
 comment on column reporting.turns_by_hour_v1.agent_id is 'Id of the agent of the session.';
 comment on column reporting.turns_by_hour_v1.agent_name is 'Name that the agent has now.';
 comment on column reporting.turns_by_hour_v1.agent_version is 'Number of the version of the agent.';
-comment on column reporting.turns_by_hour_v1.agent_kind is 'What the version is: script or http.';
+comment on column reporting.turns_by_hour_v1.agent_kind is 'What the version is: script, http or llm.';
 comment on column reporting.turns_by_hour_v1.outcome is 'answered, silent, failed or cancelled: see turns_v1.outcome.';
 comment on column reporting.turns_by_hour_v1.error_code is 'Why they failed: see turns_v1.error_code. Null: they did not fail, or the agent is not to blame.';
 comment on column reporting.turns_by_hour_v1.turns is 'Count of turns that are done.';

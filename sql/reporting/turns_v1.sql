@@ -28,7 +28,7 @@ comment on column reporting.turns_v1.session_id is 'Id of the session of the tur
 comment on column reporting.turns_v1.channel is 'Channel of the session, by the word that the API has for it.';
 comment on column reporting.turns_v1.agent_id is 'Id of the agent that ran.';
 comment on column reporting.turns_v1.agent_name is 'Name of the agent.';
-comment on column reporting.turns_v1.agent_kind is 'What the version is: script or http.';
+comment on column reporting.turns_v1.agent_kind is 'What the version is: script, http or llm.';
 comment on column reporting.turns_v1.agent_version is 'Number of the version of the agent.';
 comment on column reporting.turns_v1.outcome is 'answered (it said something), silent (the agent said nothing), failed (given up; the contact got the error message if the agent has one) or cancelled (the session ended first).';
 comment on column reporting.turns_v1.error_code is 'Why it failed: unusable, failed, over_limit, answer_refused or worker_lost. Null: it did not fail, or the agent is not to blame.';

@@ -1,8 +1,10 @@
--- Agents and their last errors The last error of each agent, and how many of its turns were given
--- up because their processes ended. chart: table agent_name (text): Name of the agent.
+-- Agents and their last errors
+-- The last error of each agent, and how many of its turns were given up because their processes ended.
+-- chart: table
+-- agent_name (text): Name of the agent.
 -- last_error_code (text): Last error: unusable, failed, over_limit, answer_refused or worker_lost.
--- last_error_at (time): When it happened. It stays after the agent succeeded again. workers_lost
--- (count): Turns that were given up because the processes that ran them ended.
+-- last_error_at (time): When it happened. It stays after the agent succeeded again.
+-- workers_lost (count): Turns that were given up because the processes that ran them ended.
 
 select name as agent_name, last_error_code, last_error_at, workers_lost
   from reporting.agents_v1

@@ -1,7 +1,9 @@
--- Backlog The mean count of turns and deliveries that waited or ran, by the hour in which they
--- ended or were stored (Little's law). chart: lines time (time): Start of the bucket. turns
--- (number): Turns, from the first message of a turn until it was settled. deliveries (number):
--- Deliveries, from the message until the carrier accepted it.
+-- Backlog
+-- The mean count of turns and deliveries that waited or ran, by the hour in which they ended or were stored (Little's law).
+-- chart: lines
+-- time (time): Start of the bucket.
+-- turns (number): Turns, from the first message of a turn until it was settled.
+-- deliveries (number): Deliveries, from the message until the carrier accepted it.
 
 select date_bin($3::interval, hour, timestamptz '2024-01-01 00:00:00+00') as time,
        coalesce(sum(seconds) filter (where measure = 'turn') / extract(epoch from $3::interval)::double precision, 0) as turns,

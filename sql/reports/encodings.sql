@@ -1,6 +1,8 @@
--- Segments by encoding How many segments the carrier had by encoding. A segment has 160 characters
--- in gsm7, and 70 in ucs2. chart: ranking encoding (text): gsm7 or ucs2. segments (count):
--- Segments.
+-- Segments by encoding
+-- How many segments the carrier had by encoding. A segment has 160 characters in gsm7, and 70 in ucs2.
+-- chart: ranking
+-- encoding (text): gsm7 or ucs2.
+-- segments (count): Segments.
 
 select encoding, sum(segments)::bigint as segments
   from reporting.segments_by_hour_v1

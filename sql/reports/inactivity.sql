@@ -1,6 +1,8 @@
--- What became of inactive sessions How many sessions were warned, and what became of them. chart:
--- ranking outcome (text): rescued, ended, ended_otherwise, waiting, or ended_without_warning (on a
--- channel without warnings). sessions (count): Inactive sessions.
+-- What became of inactive sessions
+-- How many sessions were warned, and what became of them.
+-- chart: ranking
+-- outcome (text): rescued, ended, ended_otherwise, waiting, or ended_without_warning (on a channel without warnings).
+-- sessions (count): Inactive sessions.
 
 select outcome.outcome, sum(outcome.sessions)::bigint as sessions
   from reporting.inactivity_by_hour_v1

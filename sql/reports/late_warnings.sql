@@ -1,10 +1,13 @@
--- The latest warnings and ends The 50 inactive sessions whose warning or end came latest after it
--- was due. Quiet hours count as lateness. chart: table warned_at (time): When the contact was
--- warned. address (text): The number of the project. contact_masked (text): The contact without its
--- middle digits. outcome (text): rescued, ended, ended_otherwise or waiting. warning_late_seconds
--- (seconds): Time from when the warning was due to when it was stored. end_late_seconds (seconds):
--- Time from when the end was due to when it came. Empty: the session did not time out. session_id
--- (text): The session.
+-- The latest warnings and ends
+-- The 50 inactive sessions whose warning or end came latest after it was due. Quiet hours count as lateness.
+-- chart: table
+-- warned_at (time): When the contact was warned.
+-- address (text): The number of the project.
+-- contact_masked (text): The contact without its middle digits.
+-- outcome (text): rescued, ended, ended_otherwise or waiting.
+-- warning_late_seconds (seconds): Time from when the warning was due to when it was stored.
+-- end_late_seconds (seconds): Time from when the end was due to when it came. Empty: the session did not time out.
+-- session_id (text): The session.
 
 select warned_at, address, contact_masked, outcome, warning_late_seconds, end_late_seconds, session_id::text as session_id
   from reporting.inactivity_v1

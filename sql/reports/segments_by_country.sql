@@ -1,8 +1,12 @@
--- What carriers charge for How many segments the carrier had by number and country. Carriers tell
--- no prices: multiply by those of your contract. chart: table address (text): The number of the
--- project. number_country (text): Country of that number (ISO 3166-1). contact_calling_code (text):
--- Calling code of the contact, on which prices depend. messages (count): Messages. segments_out
--- (count): Segments to contacts. segments_in (count): Segments of contacts.
+-- What carriers charge for
+-- How many segments the carrier had by number and country. Carriers tell no prices: multiply by those of your contract.
+-- chart: table
+-- address (text): The number of the project.
+-- number_country (text): Country of that number (ISO 3166-1).
+-- contact_calling_code (text): Calling code of the contact, on which prices depend.
+-- messages (count): Messages.
+-- segments_out (count): Segments to contacts.
+-- segments_in (count): Segments of contacts.
 
 select address, number_country::text as number_country, contact_calling_code, sum(messages)::bigint as messages,
        coalesce(sum(segments) filter (where direction = 'outbound'), 0)::bigint as segments_out,

@@ -1,8 +1,10 @@
--- From text to reply How long it took from a message of a contact until the carrier had the answer,
--- by the bounds of a histogram. chart: lines time (time): Start of the bucket. p50_seconds
--- (seconds): Half of the answers took less. Empty: over a day. p95_seconds (seconds): 95 of 100
--- answers took less. Empty: over a day. p99_seconds (seconds): 99 of 100 answers took less. Empty:
--- over a day.
+-- From text to reply
+-- How long it took from a message of a contact until the carrier had the answer, by the bounds of a histogram.
+-- chart: lines
+-- time (time): Start of the bucket.
+-- p50_seconds (seconds): Half of the answers took less. Empty: over a day.
+-- p95_seconds (seconds): 95 of 100 answers took less. Empty: over a day.
+-- p99_seconds (seconds): 99 of 100 answers took less. Empty: over a day.
 
 select time, min(below_seconds) filter (where so_far >= 0.50 * total) as p50_seconds,
        min(below_seconds) filter (where so_far >= 0.95 * total) as p95_seconds,

@@ -1,7 +1,10 @@
--- Duration of turns How long turns took, from their first message until they were settled, by the
--- bounds of a histogram. chart: lines time (time): Start of the bucket. p50_seconds (seconds): Half
--- of the turns took less. Empty: over a day. p95_seconds (seconds): 95 of 100 turns took less.
--- Empty: over a day. p99_seconds (seconds): 99 of 100 turns took less. Empty: over a day.
+-- Duration of turns
+-- How long turns took, from their first message until they were settled, by the bounds of a histogram.
+-- chart: lines
+-- time (time): Start of the bucket.
+-- p50_seconds (seconds): Half of the turns took less. Empty: over a day.
+-- p95_seconds (seconds): 95 of 100 turns took less. Empty: over a day.
+-- p99_seconds (seconds): 99 of 100 turns took less. Empty: over a day.
 
 select time, min(below_seconds) filter (where so_far >= 0.50 * total) as p50_seconds,
        min(below_seconds) filter (where so_far >= 0.95 * total) as p95_seconds,

