@@ -30,6 +30,7 @@ pub mod quarantine;
 pub mod quiet_hours;
 pub mod rate_limit;
 pub mod reaction;
+pub mod reply_filter;
 pub mod report;
 pub mod retry;
 pub mod rollup;
