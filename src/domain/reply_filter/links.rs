@@ -20,6 +20,9 @@ const ENDINGS: [&str; 20] = [
 const MOST_BYTES_OF_SCHEME: usize = 32;
 const MOST_BYTES_OF_HOST: usize = 253;
 
+/// Characters that are no part of an address, besides white space.
+const ENDS_ADDRESS: &str = "<>\"`“”„«»‹›…。，、；：！？（）「」『』【】《》";
+
 /// What follows an address and is no part of it.
 const AFTER_ADDRESS: [char; 19] =
     ['.', ',', ';', ':', '!', '?', '\'', '’', '‘', '*', '_', '~', '(', '[', '{', '|', '^', '\\', '$'];
@@ -68,38 +71,7 @@ pub(super) fn addresses(text: &str) -> Vec<Range<usize>> {
 
 /// Whether a character is never part of an address.
 fn ends_address(character: char) -> bool {
-    is_invisible(character)
-        || matches!(
-            character,
-            '<' | '>'
-                | '"'
-                | '`'
-                | '“'
-                | '”'
-                | '„'
-                | '«'
-                | '»'
-                | '‹'
-                | '›'
-                | '…'
-                | '。'
-                | '，'
-                | '、'
-                | '；'
-                | '：'
-                | '！'
-                | '？'
-                | '（'
-                | '）'
-                | '「'
-                | '」'
-                | '『'
-                | '』'
-                | '【'
-                | '】'
-                | '《'
-                | '》'
-        )
+    is_invisible(character) || ENDS_ADDRESS.contains(character)
 }
 
 /// The addresses in a piece of text without blanks.

@@ -267,7 +267,7 @@ impl<'a> Walk<'a> {
         if !self.slice(inner.end..range.end).trim_start().starts_with("](") {
             return;
         }
-        let shown = ["mailto:", "tel:", "sms:"].iter().find_map(|scheme| address.strip_prefix(scheme));
+        let shown = ["mailto:", "tel:"].iter().find_map(|scheme| address.strip_prefix(scheme));
         let shown = shown.unwrap_or(&address);
         if self.slice(inner.clone()).trim().is_empty() || bare(words.trim()) == bare(shown) {
             self.edits.replace(range, shown.to_owned());

@@ -64,7 +64,7 @@ const MOST_ROUNDS_OF_LONG: usize = 2;
 const LONG_BYTES: usize = 100_000;
 
 /// Filters the texts of an agent in one turn.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ReplyFilter {
     markdown: Markdown,
     /// `None`: all links and phone numbers stay.
@@ -148,7 +148,7 @@ impl ReplyFilter {
 }
 
 /// The links and the phone numbers that stay.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Known {
     /// Hosts whose links all stay, with those of their subdomains.
     hosts: Vec<String>,
@@ -226,6 +226,11 @@ impl Known {
 /// The last digits of a phone number, which are the same with its country and without.
 fn last_digits(digits: &str) -> String {
     digits.get(digits.len().saturating_sub(7)..).unwrap_or_default().to_owned()
+}
+
+/// Where the link of a text begins that goes on at a position.
+pub fn link_around(text: &str, at: usize) -> Option<usize> {
+    links::addresses(text).into_iter().find(|link| link.start < at && at < link.end).map(|link| link.start)
 }
 
 /// A host of `allowed_link_hosts` in the form in which links are compared: in small letters,

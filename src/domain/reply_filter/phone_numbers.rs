@@ -309,8 +309,8 @@ mod tests {
 
     #[test]
     fn what_is_in_a_link_is_left_out() {
-        let text = "https://x.y/5550101 5550102";
-        let found = phone_numbers(text, &[0..19]);
+        let text = "https://x.y/5550101 5550102 https://x.y/5550103";
+        let found = phone_numbers(text, &[0..19, 28..47]);
         assert_eq!(found.iter().map(|number| number.digits.as_str()).collect::<Vec<_>>(), ["5550102"]);
     }
 }

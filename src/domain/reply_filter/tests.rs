@@ -139,7 +139,7 @@ fn an_allowed_host_is_a_name_and_nothing_else() {
 const HOSTILE: &str = "(<think>|</think>|<th|ink>|[*_~`#>|()\"'+]|\\*\\*|```|\\[|\\]\\(|https://|www\\.|evil\\.com|acme\\.com|/|@|555|0101|-|:|\n|a|b| |1\\.|!|<|é|字|\u{200b}){0,24}";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn filtered_again_a_text_stays_the_same(text in HOSTILE) {

@@ -122,7 +122,7 @@ fn marks_of_a_code_without_an_end_take_no_time() {
     {
         let began = std::time::Instant::now();
         flatten(&text);
-        assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", text.get(..4));
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", text.get(..4));
     }
 }
 
@@ -150,7 +150,7 @@ fn plain() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn text_without_pairs_of_marks_stays_as_it_is(text in plain()) {
