@@ -42,13 +42,21 @@ create table agent_version (
     smart_encoding   boolean     not null default false,
     reactions        text        not null default 'ignore' constraint reactions_setting_is_known check (reactions in ('ignore', 'answer')),
     reads_history    boolean     not null,
+    markdown         text        not null default 'keep' constraint markdown_setting_is_known check (markdown in ('plain', 'keep')),
+    links            text        not null default 'any' constraint links_setting_is_known check (links in ('any', 'listed')),
+    allowed_link_hosts text[]    not null default '{}'
+                                 constraint at_most_50_link_hosts_are_allowed check (cardinality(allowed_link_hosts) <= 50),
+    allowed_phone_numbers text[] not null default '{}'
+                                 constraint at_most_50_phone_numbers_are_allowed check (cardinality(allowed_phone_numbers) <= 50),
     error_message    text        constraint error_message_fits_a_text check (length(error_message) <= 1600),
     created_at       timestamptz not null default now(),
     constraint agent_version_pk primary key (agent_id, version),
     constraint script_agent_has_a_source check (case spec ->> 'kind' when 'script' then (spec ->> 'source') is not null
                                                                      when 'http' then (spec ->> 'source') is null else true end),
     constraint llm_agent_has_a_model check ((spec ->> 'kind' = 'llm') = ((spec -> 'llm') is not null)),
-    constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null))
+    constraint http_agent_has_a_url check ((spec ->> 'kind' = 'http') = ((spec ->> 'url') is not null)),
+    constraint allow_lists_need_listed_links
+        check (links = 'listed' or cardinality(allowed_link_hosts) + cardinality(allowed_phone_numbers) = 0)
 );
 
 -- The last error of an agent, and how many of its turns were given up because the processes that

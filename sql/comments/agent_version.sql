@@ -13,6 +13,10 @@ comment on column agent_version.max_segments is 'Most segments of one answer, of
 comment on column agent_version.max_messages_per_turn is 'Most messages of one turn, with the greeting, the answer and send_sms, of which the rest is cut.';
 comment on column agent_version.smart_encoding is 'Whether typographic characters are replaced by plain ones if a text is UCS-2 only because of them.';
 comment on column agent_version.reactions is 'What becomes of a contact''s reactions to messages of the agent: ignore or answer.';
-comment on column agent_version.reads_history is 'Whether the agent may read the history, by AgentSpec::reads_history when the version was made.';
+comment on column agent_version.reads_history is 'Whether turns get the history, by NewVersion::reads_history when the version was made.';
+comment on column agent_version.markdown is 'What becomes of markdown in the texts of the agent: plain or keep.';
+comment on column agent_version.links is 'Which links and phone numbers the texts of the agent may have: any or listed.';
+comment on column agent_version.allowed_link_hosts is 'Hosts whose links may be said, with their subdomains, if links is listed.';
+comment on column agent_version.allowed_phone_numbers is 'Phone numbers that may be said, if links is listed.';
 comment on column agent_version.error_message is 'Text that the contact gets when the agent failed and the turn is not retried; null: none.';
 comment on column agent_version.created_at is 'Time at which the version was made.';

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::llm::LlmSpec;
+use super::reply_filter::{FilterSettings, Links, Markdown};
 use super::words::words;
 
 words! {
@@ -57,6 +58,14 @@ impl AgentKind {
         match self {
             Self::Script => 3,
             Self::Http | Self::Llm => 5,
+        }
+    }
+
+    /// What becomes of markdown unless the version says otherwise. The author of a script or of a
+    /// service writes its texts.
+    pub const fn default_markdown(self) -> Markdown {
+        match self {
+            Self::Script | Self::Http => Markdown::Keep,
         }
     }
 
@@ -204,6 +213,16 @@ pub struct AgentSettings {
     pub reactions: Reactions,
     /// What the contact gets when the agent failed for good.
     pub error_message: Option<String>,
+    /// What is taken out of the texts of the agent.
+    pub reply_filter: FilterSettings,
+}
+
+impl AgentSettings {
+    /// Whether turns need the history, whatever the agent reads: what was said before decides which
+    /// links stay.
+    pub fn needs_history(&self) -> bool {
+        self.reply_filter.links == Links::Listed
+    }
 }
 
 /// What becomes of a session in which nobody sends a message. Read from the agent's current

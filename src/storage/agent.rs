@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::agent::{AgentSettings, AgentSpec, FirstMessage, InactivitySettings, Reactions, SpecFields};
 use crate::domain::agent_error::{AgentErrorCode, LastError};
+use crate::domain::reply_filter::{FilterSettings, Links, Markdown};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
@@ -45,6 +46,13 @@ pub struct NewVersion {
     pub model_key: Option<SecretString>,
 }
 
+impl NewVersion {
+    /// Whether its turns get the history. Loading it costs more than the rest of a claim.
+    fn reads_history(&self) -> bool {
+        self.spec.reads_history() || self.settings.needs_history()
+    }
+}
+
 /// A version with its agent, as statements return it. The macros of sqlx fill no nested structs, so
 /// the statements of versions return the agent too.
 struct VersionRow {
@@ -65,6 +73,10 @@ struct VersionRow {
     smart_encoding: bool,
     reactions: Reactions,
     error_message: Option<String>,
+    markdown: Markdown,
+    links: Links,
+    allowed_link_hosts: Vec<String>,
+    allowed_phone_numbers: Vec<String>,
     version_created_at: DateTime<Utc>,
     last_error: Option<Json<LastError>>,
 }
@@ -93,6 +105,12 @@ where
             smart_encoding: row.smart_encoding,
             reactions: row.reactions,
             error_message: row.error_message,
+            reply_filter: FilterSettings {
+                markdown: row.markdown,
+                links: row.links,
+                allowed_link_hosts: row.allowed_link_hosts,
+                allowed_phone_numbers: row.allowed_phone_numbers,
+            },
         };
         let version = Version { version: row.version, spec, settings, version_created_at: row.version_created_at };
         let last_error = row.last_error.map(|error| error.0);
@@ -243,6 +261,7 @@ async fn insert_version(
     version: &NewVersion,
 ) -> Result<(), sqlx::Error> {
     let NewVersion { spec, settings, .. } = version;
+    let filter = &settings.reply_filter;
     sqlx::query_file!(
         "sql/queries/agent/insert_version.sql",
         agent_id,
@@ -259,8 +278,12 @@ async fn insert_version(
         settings.max_segments,
         settings.smart_encoding,
         settings.max_messages_per_turn,
-        spec.reads_history(),
+        version.reads_history(),
         settings.reactions as _,
+        filter.markdown as _,
+        filter.links as _,
+        &filter.allowed_link_hosts[..],
+        &filter.allowed_phone_numbers[..],
     )
     .execute(connection)
     .await?;
@@ -373,6 +396,10 @@ mod tests {
             smart_encoding: false,
             reactions: Reactions::Ignore,
             error_message: None,
+            markdown: Markdown::Keep,
+            links: Links::Any,
+            allowed_link_hosts: Vec::new(),
+            allowed_phone_numbers: Vec::new(),
             version_created_at: DateTime::UNIX_EPOCH,
             last_error: None,
         }

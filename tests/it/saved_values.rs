@@ -119,6 +119,14 @@ fn of_a_model(operation: &'static str) -> Vec<Saved> {
     ]
 }
 
+fn hosts() -> Vec<Value> {
+    let many: Vec<String> = (0..51).map(|n| format!("h{n}.acme.com")).collect();
+    let mut refused = vec![json!(many), json!("acme.com"), json!([null]), json!(["acme.com"])];
+    let wrong = ["", "acme", "*.acme.com", "https://acme.com", "acme.com/a", "acme.com:443", "a@acme.com", "10.0.0.1"];
+    refused.extend(wrong.map(|host| json!([host])));
+    refused
+}
+
 fn of_an_agent(operation: &'static str) -> Vec<Saved> {
     let text = |field| saved(operation, field, [long(1601), json!(7)]);
     let mut all = of_a_model(operation);
@@ -140,6 +148,15 @@ fn of_an_agent(operation: &'static str) -> Vec<Saved> {
         saved(operation, "smart_encoding", [json!("yes"), json!(1)]),
         saved(operation, "error_message", [long(1601), json!(7), json!("  "), json!("\u{200b}")]),
         saved(operation, "reactions", [json!("perhaps"), json!(true)]),
+        saved(operation, "markdown", [json!("html"), json!(true)]),
+        saved(operation, "links", [json!("none"), json!(["acme.com"])]),
+        saved(operation, "allowed_link_hosts", hosts()),
+        // Without links that are listed, a list has no effect.
+        saved(
+            operation,
+            "allowed_phone_numbers",
+            [json!(["+14155550101"]), json!(["4155550101"]), json!("+14155550101"), json!([7])],
+        ),
     ]);
     all
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sqlx::{PgPool, Row};
 use textback::domain::{
-    agent, agent_error, consent, country, delivery, llm, message, metric_sample, number, quarantine, segments, session,
-    turn_settlement,
+    agent, agent_error, consent, country, delivery, llm, message, metric_sample, number, quarantine, reply_filter,
+    segments, session, turn_settlement,
 };
 
 use crate::harness::{new_database, pool};
@@ -73,7 +73,7 @@ async fn every_table_and_column_has_a_comment_that_says_its_unit_and_meaning() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 31] = [
+const WORDS: [(&str, &[&str]); 33] = [
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),
@@ -81,6 +81,8 @@ const WORDS: [(&str, &[&str]); 31] = [
     ("consent_source_is_known", consent::ConsentSource::WORDS),
     ("delivery_status_is_known", delivery::DeliveryStatus::WORDS),
     ("first_message_is_known", agent::FirstMessage::WORDS),
+    ("links_setting_is_known", reply_filter::Links::WORDS),
+    ("markdown_setting_is_known", reply_filter::Markdown::WORDS),
     ("message_direction_is_known", message::Direction::WORDS),
     ("message_encoding_is_known", segments::Encoding::WORDS),
     ("message_kind_is_known", message::MessageKind::WORDS),

@@ -7,6 +7,8 @@ use crate::domain::agent::{
     self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, FirstMessage,
     Reactions, SpecFields,
 };
+use crate::domain::phone_number;
+use crate::domain::reply_filter::{self, FilterSettings, Links, Markdown};
 use crate::http::api::agents::llm::{Llm, NewLlm};
 use crate::http::api::texts;
 use crate::http::api::visible::visible;
@@ -34,7 +36,7 @@ fn default_warning() -> String {
 }
 
 /// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity`
-/// it has the defaults.
+/// it has the defaults; without `markdown` it is `keep`, and without `links` `any`.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 pub(super) struct NewAgentVersion {
@@ -77,6 +79,16 @@ pub(super) struct NewAgentVersion {
     #[oai(default)]
     smart_encoding: bool,
     reactions: Option<Reactions>,
+    markdown: Option<Markdown>,
+    links: Option<Links>,
+    /// Up to 50 hosts whose links the agent's texts may have, with those of their subdomains, such
+    /// as `acme.com`. Only with `links` `listed`.
+    #[oai(default, validator(max_items = 50))]
+    allowed_link_hosts: Vec<String>,
+    /// Up to 50 phone numbers that the agent's texts may have, in E.164. Only with `links`
+    /// `listed`. The session's own two numbers are always allowed.
+    #[oai(default, validator(max_items = 50))]
+    allowed_phone_numbers: Vec<String>,
     /// What the contact gets when the agent failed for good. With an empty text the contact gets
     /// nothing, and the message is marked as skipped.
     #[oai(default = "default_error_message", validator(max_length = 1600))]
@@ -106,6 +118,13 @@ impl NewAgentVersion {
         visible("inactivity.closing", inactivity.closing.as_deref(), "leave it out to end sessions silently")?;
         texts::fits_a_message("inactivity.warning", Some(&inactivity.warning))?;
         texts::fits_a_message("inactivity.closing", inactivity.closing.as_deref())?;
+        let reply_filter = FilterSettings {
+            markdown: self.markdown.unwrap_or(self.kind.default_markdown()),
+            links: self.links.unwrap_or(Links::Any),
+            allowed_link_hosts: hosts(&self.allowed_link_hosts)?,
+            allowed_phone_numbers: phone_numbers(self.allowed_phone_numbers)?,
+        };
+        allow_lists_count(&reply_filter)?;
         let settings = AgentSettings {
             greeting: self.greeting,
             first_message: self.first_message.unwrap_or(FirstMessage::Greet),
@@ -121,8 +140,46 @@ impl NewAgentVersion {
             smart_encoding: self.smart_encoding,
             reactions: self.reactions.unwrap_or(Reactions::Ignore),
             error_message: Some(self.error_message),
+            reply_filter,
         };
         Ok(NewVersion { spec, settings, model_key: model_key.flatten() })
+    }
+}
+
+/// The hosts in the form in which links are compared.
+fn hosts(given: &[String]) -> Result<Vec<String>, Problem> {
+    let host = |given: &String| {
+        reply_filter::allowed_host(given).ok_or_else(|| {
+            Problem::invalid(
+                "link_host_invalid",
+                format!("{given:?} in allowed_link_hosts is no name of a host; write it alone, such as acme.com, which includes its subdomains"),
+            )
+        })
+    };
+    given.iter().map(host).collect()
+}
+
+fn phone_numbers(given: Vec<String>) -> Result<Vec<String>, Problem> {
+    match given.iter().find(|number| !phone_number::is_e164(number)) {
+        None => Ok(given),
+        Some(number) => Err(Problem::invalid(
+            "number_not_e164",
+            format!(
+                "{number:?} in allowed_phone_numbers is not in E.164; write + and the digits with the country code, such as +14155550199"
+            ),
+        )),
+    }
+}
+
+/// Refuses lists that would have no effect.
+fn allow_lists_count(settings: &FilterSettings) -> Result<(), Problem> {
+    let is_empty = settings.allowed_link_hosts.is_empty() && settings.allowed_phone_numbers.is_empty();
+    match settings.links {
+        Links::Any if !is_empty => Err(Problem::invalid(
+            "links_not_listed",
+            "allowed_link_hosts and allowed_phone_numbers have no effect while links is any; set links to listed, or leave them out",
+        )),
+        Links::Any | Links::Listed => Ok(()),
     }
 }
 
@@ -184,6 +241,10 @@ pub(super) struct AgentVersion {
     max_messages_per_turn: i32,
     smart_encoding: bool,
     reactions: Reactions,
+    markdown: Markdown,
+    links: Links,
+    allowed_link_hosts: Vec<String>,
+    allowed_phone_numbers: Vec<String>,
     error_message: Option<String>,
     version_created_at: DateTime<Utc>,
 }
@@ -192,6 +253,7 @@ impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
     fn from(version: Version<Spec>) -> Self {
         let Version { version, spec, settings, version_created_at } = version;
         let SpecFields { kind, source, url, timeout_seconds, llm } = spec.into();
+        let filter = settings.reply_filter;
         Self {
             version,
             kind,
@@ -207,6 +269,10 @@ impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
             max_messages_per_turn: settings.max_messages_per_turn,
             smart_encoding: settings.smart_encoding,
             reactions: settings.reactions,
+            markdown: filter.markdown,
+            links: filter.links,
+            allowed_link_hosts: filter.allowed_link_hosts,
+            allowed_phone_numbers: filter.allowed_phone_numbers,
             error_message: settings.error_message,
             version_created_at,
         }
