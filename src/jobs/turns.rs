@@ -6,6 +6,7 @@ mod failure;
 mod messages;
 mod model_record;
 mod outcome;
+mod replies;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -66,6 +66,7 @@ mod rate_limits;
 mod reactions;
 mod reconcile;
 mod registrations;
+mod reply_filter;
 mod reporting;
 mod reports;
 mod requests;

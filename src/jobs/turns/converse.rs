@@ -17,6 +17,7 @@ use crate::domain::message::{Direction, MessageKind};
 use crate::domain::session::{CloseReason, SessionOrigin};
 use crate::jobs::spans::AgentCall;
 use crate::jobs::turns::messages::Allowance;
+use crate::jobs::turns::replies::Replies;
 use crate::storage::turn::{Claim, Settlement, WaitingMessage};
 use crate::telemetry::metrics;
 
@@ -41,6 +42,7 @@ pub(crate) async fn converse(
     context: TurnContext,
     allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
+    let replies = Replies::of(settings, claim);
     let mut conversation = conversation(claim, context.env);
     let mut settlement = Settlement::of(claim, allowance.capabilities());
     let mut sends = Vec::new();
@@ -52,7 +54,7 @@ pub(crate) async fn converse(
         let started = start(agent, &conversation, claim, context.kind).await?;
         write_log(&started.log, &mut log_left);
         if claim.origin != SessionOrigin::Outbound {
-            let greeting = greeting(&started, settings)?;
+            let greeting = replies.filtered(MessageKind::Greeting, greeting(&started, settings)?).await?;
             let (greets, answers) = match settings.first_message {
                 FirstMessage::Greet => (true, false),
                 FirstMessage::Process => (false, true),
@@ -82,7 +84,8 @@ pub(crate) async fn converse(
         let input = turn_input(claim, context, call.traceparent());
         let answer = call.end(measured(kind, "reply", agent.reply(conversation.clone(), input)).await)?;
         write_log(&answer.log, &mut log_left);
-        settlement = allowance.say(settlement, MessageKind::Reply, answer.texts, answer.cut);
+        let texts = replies.filtered(MessageKind::Reply, answer.texts).await?;
+        settlement = allowance.say(settlement, MessageKind::Reply, texts, answer.cut);
         hangup = answer.hangup;
         sends.extend(answer.sends);
         (conversation.state, conversation.language) = (answer.state, answer.language);

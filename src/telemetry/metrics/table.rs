@@ -191,6 +191,9 @@ table! {
     Histogram AGENT_CALL_SECONDS = "textback_agent_call_duration_seconds", ["kind": AgentKind::WORDS], LONG,
         "How long calls of agents took, their wait for a free script runner included.";
 
+    Counter REPLY_REMOVALS = "textback_reply_removals_total", ["what": &["link", "phone_number"]],
+        "Links and phone numbers that were removed from texts of agents, because they were neither allowed nor seen.";
+
     Counter DELIVERIES = "textback_deliveries_total", ["outcome": Outcome::WORDS],
         "Attempts to send a message, by their outcome.";
     Counter DELIVERED = "textback_deliveries_delivered_total", [],
