@@ -1,14 +1,18 @@
 //! Counts the SMS segments of a text, and shortens or splits a text that is too long. A cut is
-//! never inside a grapheme cluster, unless that alone is too long.
+//! never inside a grapheme cluster or a link, unless that alone is too long.
 //!
 //! GSM-7 and its extension are those of 3GPP TS 23.038, 6.2.1.
 
 use super::characters::{self, is_blank};
+use super::reply_filter;
 use super::words::words;
 
 /// The longest text that the carrier takes (<https://www.twilio.com/docs/api/errors/21617>), in
 /// UTF-16 code units: its page says that emoji may count as more than one character.
 pub const MOST_UNITS: usize = 1600;
+
+/// How far behind a cut the end of a link is looked for.
+const MOST_BYTES_OF_LINK: usize = 2048;
 
 /// The length of a text as the carrier counts it.
 pub fn units(text: &str) -> usize {
@@ -102,7 +106,9 @@ pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
         // A word that ends exactly here needs no earlier cut.
         let at = match characters::begins_with_space(after) {
             true => end,
-            false => characters::last_space(part).filter(|at| !is_blank(&part[..*at])).unwrap_or(end),
+            false => characters::last_space(part)
+                .filter(|at| !is_blank(&part[..*at]))
+                .unwrap_or_else(|| before_link(rest, end)),
         };
         let (part, after) = rest.split_at(at);
         parts.extend(filled(characters::trimmed_end(part)));
@@ -113,6 +119,13 @@ pub fn parts(text: &str, most: usize) -> (Vec<String>, &str) {
         rest = "";
     }
     (parts, if is_blank(rest) { "" } else { characters::trimmed_end(rest) })
+}
+
+/// Where to cut a text without white space, so that no link is cut: at `end`, or before the link
+/// that goes on there, if something visible stands before it.
+fn before_link(text: &str, end: usize) -> usize {
+    let within = &text[..text.floor_char_boundary(end + MOST_BYTES_OF_LINK)];
+    reply_filter::link_around(within, end).filter(|start| !is_blank(&text[..*start])).unwrap_or(end)
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -162,7 +175,7 @@ pub fn cut(text: String, most_segments: usize) -> (String, usize) {
     };
     let prefix = &text[..end];
     let words = characters::last_space(prefix).map(|at| characters::trimmed_end(&text[..at]));
-    let kept = words.filter(|words| !is_blank(words)).unwrap_or(prefix);
+    let kept = words.filter(|words| !is_blank(words)).unwrap_or_else(|| &text[..before_link(&text, prefix.len())]);
     (format!("{kept}..."), text[kept.len()..].chars().count())
 }
 
@@ -209,6 +222,22 @@ mod tests {
         assert!(segments(&short) <= 2 && short.len() > 290, "{}", short.len());
         assert_eq!(cut("short".to_owned(), 1), ("short".to_owned(), 0));
         assert_eq!(cut("x".repeat(500), 1), (format!("{}...", "x".repeat(157)), 343));
+    }
+
+    #[test]
+    fn no_cut_is_inside_a_link() {
+        let link = "https://acme.com/menu";
+        for before in 130..160 {
+            let text = format!("{}{link}", "字".repeat(before));
+            let (short, _) = cut(text.clone(), 2);
+            assert!(short.ends_with(link) || short.ends_with("字..."), "{short}");
+            let text = format!("{}{text}", "字".repeat(1450));
+            let (parts, rest) = parts(&text, 2);
+            assert!(parts.concat() == text && rest.is_empty());
+            assert!(parts.iter().any(|part| part.contains(link)), "{parts:?}");
+        }
+        let alone = format!("https://acme.com/{}", "x".repeat(2000));
+        assert_eq!(parts(&alone, 2).0.concat(), alone, "it is longer than a message");
     }
 
     /// A reply of 2 MB was cut into its 1,251 parts, and each cut counted the whole rest.
