@@ -66,6 +66,7 @@ impl AgentKind {
     pub const fn default_markdown(self) -> Markdown {
         match self {
             Self::Script | Self::Http => Markdown::Keep,
+            Self::Llm => Markdown::Plain,
         }
     }
 

@@ -14,7 +14,6 @@ mod reader;
 pub mod record;
 mod request;
 mod server;
-mod thoughts;
 mod tools;
 mod work;
 

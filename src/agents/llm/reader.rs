@@ -5,8 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::thoughts;
 use crate::domain::llm::ModelFinish;
+use crate::domain::reply_filter::think;
 use crate::domain::{bounds, json_text};
 
 /// What a model answered.
@@ -84,7 +84,7 @@ pub(super) fn read(body: &[u8], prefix: &str) -> Result<Completion, String> {
         return Err("an answer without a message".to_owned());
     };
     let said = text_of(message.get("content"));
-    let (said, mut calls) = (thoughts::cut(&said), calls_of(message, prefix));
+    let (said, mut calls) = (think::cut(&said), calls_of(message, prefix));
     let mut text = said.trim().to_owned();
     if calls.is_empty()
         && let Some((before, call)) = call_in_text(&text, prefix)

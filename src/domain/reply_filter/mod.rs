@@ -9,7 +9,7 @@ mod links;
 mod markdown;
 mod phone_numbers;
 mod removal;
-mod think;
+pub mod think;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

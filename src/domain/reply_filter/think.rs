@@ -18,7 +18,7 @@ struct Tag {
 /// The text without thoughts: what stands between a tag and the next closing one, what stands
 /// before a closing tag that nothing opened, and what follows a tag that begins a line and is never
 /// closed. A tag within a line that is never closed is a word like any other.
-pub(super) fn cut(text: &str) -> Cow<'_, str> {
+pub fn cut(text: &str) -> Cow<'_, str> {
     let tags: Vec<Tag> = text.match_indices('<').filter_map(|(at, _)| tag(text, at)).collect();
     if tags.is_empty() {
         return Cow::Borrowed(text);
