@@ -7,6 +7,10 @@ use uuid::Uuid;
 use super::bounds;
 use super::words::words;
 
+mod raised;
+
+pub use raised::of_run;
+
 words! {
     /// Why a turn of an agent failed.
     pub enum AgentErrorCode {
@@ -29,8 +33,8 @@ words! {
 pub struct LastError {
     pub at: DateTime<Utc>,
     pub code: AgentErrorCode,
-    /// What went wrong, up to 500 bytes. What stands in quotation marks, and long numbers, are left
-    /// out (`…`), because they may be of a contact.
+    /// What went wrong, up to 500 bytes. Values in the error of a script, what stands in quotation
+    /// marks, and long numbers are left out (`…`), because they may be of a contact.
     pub message: String,
     /// The session whose turn failed.
     pub session_id: Uuid,
@@ -50,6 +54,13 @@ const KEYS_OF_AN_ANSWER: [&str; 4] = ["\"utterance\"", "\"messages\"", "\"state\
 
 /// The words of an error that operators are shown: bounded, and without what may be of a contact.
 pub fn shown(error: &str) -> String {
+    let shown = raised::shown(error).unwrap_or_else(|| without_quotations(error));
+    bounds::text(&shown.replace('\0', "\u{fffd}"), MOST_BYTES).into_owned()
+}
+
+/// A text without what stands in quotation marks, what stands in backticks and is no name, and
+/// long numbers.
+fn without_quotations(error: &str) -> String {
     let mut shown = String::new();
     let mut rest = error;
     while let Some(first) = rest.chars().next() {
@@ -59,6 +70,10 @@ pub fn shown(error: &str) -> String {
                 None => (quoted(rest, '"'), false),
             },
             '“' => (quoted(rest, '”'), false),
+            '`' => {
+                let end = quoted(rest, '`');
+                (end, rest.get(..end).is_some_and(is_name))
+            }
             '+' | '0'..='9' => {
                 let (end, digits) = number(rest);
                 (end, digits < LEAST_DIGITS)
@@ -69,7 +84,14 @@ pub fn shown(error: &str) -> String {
         shown.push_str(if is_shown { part } else { "…" });
         rest = after;
     }
-    bounds::text(&shown.replace('\0', "\u{fffd}"), MOST_BYTES).into_owned()
+    shown
+}
+
+/// Whether a text in backticks is a name of a script, a type or an operator.
+fn is_name(quoted: &str) -> bool {
+    let name = quoted.trim_matches('`');
+    let is_word = name.len() <= 40 && name.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '.'));
+    is_word || (name.len() <= 3 && name.chars().all(|c| c.is_ascii_punctuation()))
 }
 
 /// Where a quotation ends that a text begins with. One that was cut ends with its line.
@@ -142,6 +164,12 @@ mod tests {
             (r#"it is "utterances" and "hangup""#, r#"it is … and "hangup""#),
             ("a\0b", "a\u{fffd}b"),
             ("said “my name is Ada”", "said …"),
+            ("said `my name is Ada` to `reply`", "said … to `reply`"),
+            (
+                "reply: line 3, column 7: Cannot parse `my name is Ada` as an integer in base 10",
+                "reply: line 3, column 7: Cannot parse `…` as an integer in base 10",
+            ),
+            ("reply: line 3, column 7: fail: bad input: Ada", "reply: line 3, column 7: fail: …"),
         ] {
             assert_eq!(shown(error), expected);
         }

@@ -287,7 +287,9 @@ impl<'v> State<'v> {
         self.values
             .borrow()
             .iter()
-            .map(|(key, value)| Ok((key.clone(), to_json(*value).map_err(|what| format!("conv.state.{key}: {what}"))?)))
+            .map(|(key, value)| {
+                Ok((key.clone(), to_json(*value).map_err(|what| format!("conv.state[{key:?}]: {what}"))?))
+            })
             .collect()
     }
 

@@ -24,7 +24,7 @@ use super::protocol::{Call, Run};
 use super::{depth, memory};
 use crate::agents::answer::{AnswerFields, Unclear};
 use crate::agents::{AgentError, Answer, MOST_TEXTS, at_most};
-use crate::domain::bounds;
+use crate::domain::{agent_error, bounds};
 
 /// The most function calls and loop iterations of one run. One takes about 50 ns at least.
 const MOST_TICKS: u64 = 2_000_000;
@@ -352,18 +352,24 @@ fn readable(function: &str, error: &starlark::Error, evaluator: &Evaluator, limi
         ErrorKind::StackOverflow(_) => {
             AgentError::OverLimit(format!("{function} called itself over {MOST_DEPTH} deep"))
         }
-        _ => AgentError::Failed(format!("{function}: {}", one_line(error))),
+        _ => {
+            let words = error.without_diagnostic().to_string();
+            AgentError::Failed(agent_error::of_run(function, position(error), &words))
+        }
     }
 }
 
-/// `agent.star:3:7: message`, lines and columns from 1.
+/// `line 3, column 7: message`.
 fn one_line(error: &starlark::Error) -> String {
     let message = error.without_diagnostic().to_string();
-    match error.span() {
-        Some(span) => {
-            let begin = span.resolve_span().begin;
-            format!("line {}, column {}: {message}", begin.line + 1, begin.column + 1)
-        }
+    match position(error) {
+        Some((line, column)) => format!("line {line}, column {column}: {message}"),
         None => message,
     }
+}
+
+/// The line and the column of an error, from 1.
+fn position(error: &starlark::Error) -> Option<(usize, usize)> {
+    let begin = error.span()?.resolve_span().begin;
+    Some((begin.line + 1, begin.column + 1))
 }

@@ -100,6 +100,8 @@ impl Agent for ScriptAgent {
 }
 
 #[cfg(test)]
+mod error_tests;
+#[cfg(test)]
 mod saved_tests;
 #[cfg(test)]
 mod tests;

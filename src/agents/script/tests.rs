@@ -159,7 +159,7 @@ fn a_state_that_json_cannot_say_is_refused_with_its_place() {
         let error = reply(&format!("def reply(conv, text):\n    conv.state.kept = {value}"), "hi")
             .expect_err("refused")
             .to_string();
-        assert!(error.contains("conv.state.kept") && error.contains(word), "{error}");
+        assert!(error.contains(r#"conv.state["kept"]"#) && error.contains(word), "{error}");
     }
     let nested =
         "def reply(conv, text):\n    x = []\n    for i in range(5000):\n        x = [x]\n    conv.state.kept = x";
