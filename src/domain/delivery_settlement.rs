@@ -1,6 +1,6 @@
 //! What becomes of a delivery by what came of the call of its carrier.
 
-use super::delivery::{DeliveryErrorClass, DeliveryStatus};
+use super::delivery::{DeliveryErrorClass, DeliveryStatus, DeliveryStepSource};
 
 /// How many seconds an unknown delivery is left to the carrier's own report before it is looked
 /// for.
@@ -13,6 +13,8 @@ pub struct Refusal {
     pub code: Option<i32>,
     pub class: DeliveryErrorClass,
     pub detail: String,
+    /// Who told. `None`: textback itself, before it called the carrier.
+    pub by: Option<DeliveryStepSource>,
 }
 
 /// What came of the call of the carrier.
@@ -109,6 +111,7 @@ pub fn instead_of(outcome: &Outcome) -> Option<Outcome> {
             code: None,
             class: DeliveryErrorClass::Ambiguous,
             detail: format!("the carrier accepted the message under an id that can't be its own: {carrier_id:?}"),
+            by: Some(DeliveryStepSource::Carrier),
         })),
         Outcome::Failed(_) | Outcome::Unknown(_) | Outcome::PutOff { .. } => None,
     }
@@ -119,7 +122,7 @@ mod tests {
     use super::*;
 
     fn refusal(class: DeliveryErrorClass) -> Refusal {
-        Refusal { code: Some(7), class, detail: "no".to_owned() }
+        Refusal { code: Some(7), class, detail: "no".to_owned(), by: Some(DeliveryStepSource::Carrier) }
     }
 
     fn accepted() -> Outcome {

@@ -12,7 +12,7 @@ use crate::carriers::webhook::WebhookUrls;
 use crate::channels;
 use crate::domain::bounds;
 use crate::domain::carrier_account::CarrierAccount;
-use crate::domain::delivery::DeliveryErrorClass;
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStepSource};
 use crate::domain::delivery_settlement::{self, Outcome, Refusal};
 use crate::domain::job::JobKind;
 use crate::domain::phone_number;
@@ -92,11 +92,16 @@ impl Deliveries {
                 }
                 judge(sent, claim.attempt)
             }
-            Ok(None) => Outcome::Failed(refusal(
-                DeliveryErrorClass::PermanentConfig,
-                "the project has no carrier account; give it one: PUT /v1/carrier",
-            )),
-            // Nothing was sent, and an operator can repair the account.
+            // Nothing was sent, and an operator can repair the account. This process may also not
+            // know an account yet that was put a moment ago.
+            Ok(None) => put_off(
+                claim.attempt,
+                None,
+                refusal(
+                    DeliveryErrorClass::Account,
+                    "the project has no carrier account; give it one: PUT /v1/carrier",
+                ),
+            ),
             Err(error) => {
                 put_off(claim.attempt, None, refusal(DeliveryErrorClass::PermanentConfig, &error.to_string()))
             }
@@ -156,6 +161,17 @@ impl Deliveries {
                     "the carrier refused a text because its contact opted out"
                 );
             }
+            Outcome::Failed(refusal) if refusal.by.is_none() => tracing::error!(
+                class = refusal.class.as_str(),
+                detail = refusal.detail,
+                "a text failed before the carrier was called"
+            ),
+            Outcome::PutOff { seconds, refusal } if refusal.by.is_none() => tracing::warn!(
+                seconds,
+                class = refusal.class.as_str(),
+                detail = refusal.detail,
+                "a text was put off before the carrier was called; it will be sent later"
+            ),
             Outcome::Failed(refusal) => tracing::error!(
                 code = refusal.code,
                 class = refusal.class.as_str(),
@@ -242,10 +258,10 @@ fn account_trouble(sent: &Sent) -> Option<Option<f64>> {
 fn judge(sent: Sent, attempt: i32) -> Outcome {
     match sent {
         Sent::Accepted { carrier_id } => Outcome::Accepted { carrier_id },
-        Sent::Unsure { detail } => Outcome::Unknown(refusal(DeliveryErrorClass::Ambiguous, &detail)),
-        Sent::NotReached { detail } => put_off(attempt, None, refusal(DeliveryErrorClass::Transient, &detail)),
+        Sent::Unsure { detail } => Outcome::Unknown(told(DeliveryErrorClass::Ambiguous, &detail)),
+        Sent::NotReached { detail } => put_off(attempt, None, told(DeliveryErrorClass::Transient, &detail)),
         Sent::Refused(refused) => {
-            let refusal = Refusal { code: refused.code, ..refusal(refused.class, &refused.detail) };
+            let refusal = Refusal { code: refused.code, ..told(refused.class, &refused.detail) };
             if refused.class == DeliveryErrorClass::NotInPool && attempt < retry::MOST_OFFERS {
                 // The number left the pool, so it sends the message at once without the pool.
                 Outcome::PutOff { seconds: 0.0, refusal }
@@ -269,8 +285,14 @@ fn put_off(attempt: i32, retry_after_seconds: Option<f64>, refusal: Refusal) -> 
     }
 }
 
+/// Why textback did not call the carrier.
 fn refusal(class: DeliveryErrorClass, detail: &str) -> Refusal {
-    Refusal { code: None, class, detail: bounds::error(detail) }
+    Refusal { code: None, class, detail: bounds::error(detail), by: None }
+}
+
+/// What the call of the carrier told.
+fn told(class: DeliveryErrorClass, detail: &str) -> Refusal {
+    Refusal { by: Some(DeliveryStepSource::Carrier), ..refusal(class, detail) }
 }
 
 /// Whether the carrier said that the number is not in the pool of the message.

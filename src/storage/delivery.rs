@@ -8,7 +8,7 @@ use sqlx::{Connection, FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::domain::bounds;
-use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, ReportOutcome};
+use crate::domain::delivery::{DeliveryErrorClass, DeliveryStatus, DeliveryStepSource, ReportOutcome};
 use crate::domain::delivery_settlement::{Effect, Outcome, Refusal, Store, decide};
 use crate::domain::inactivity;
 use crate::domain::job::JobKind;
@@ -359,6 +359,7 @@ async fn store(
     let codes: Vec<Option<i32>> = refusals().map(|refusal| refusal?.code).collect();
     let classes: Vec<Option<DeliveryErrorClass>> = refusals().map(|refusal| Some(refusal?.class)).collect();
     let details: Vec<Option<String>> = refusals().map(|refusal| Some(bounds::error(&refusal?.detail))).collect();
+    let sources: Vec<Option<DeliveryStepSource>> = refusals().map(|refusal| refusal?.by).collect();
     let storing = sqlx::query_file!(
         "sql/queries/delivery/settle.sql",
         &ids[..],
@@ -370,6 +371,7 @@ async fn store(
         &codes[..] as &[Option<i32>],
         &classes[..] as &[Option<DeliveryErrorClass>],
         &details[..] as &[Option<String>],
+        &sources[..] as &[Option<DeliveryStepSource>],
     );
     let mut settled = vec![Settled::Stale; settlements.len()];
     for row in storing.fetch_all(connection).await? {

@@ -237,6 +237,7 @@ async fn a_refusal_that_is_older_than_a_start_is_not_believed() {
         code: Some(21610),
         class: textback::domain::delivery::DeliveryErrorClass::OptedOut,
         detail: "no".to_owned(),
+        by: None,
     };
     let outcome = textback::domain::delivery_settlement::Outcome::Failed(refusal);
     let settlement = textback::storage::delivery::Settlement { id: claim.id, token: claim.token, outcome };

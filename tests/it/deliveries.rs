@@ -211,6 +211,29 @@ async fn a_carrier_that_is_not_there_gets_the_text_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_text_waits_until_its_project_has_a_carrier_account() {
+    let (app, carrier) = app_answered_by(vec![accepted("SM95")]).await;
+    let at = Url::parse(&carrier.uri()).expect("a URL");
+    app.text_form("hi").await;
+    while app.workers.turns.step().await.expect("turns") > 0 {}
+    app.sql("create table kept as table carrier_account").await;
+    app.sql("delete from carrier_account").await;
+    assert_eq!(app.workers_at(at.clone()).deliveries.step().await.expect("deliveries"), 1);
+    assert_eq!(app.delivery().await, ("planned".to_owned(), None, Some("account".to_owned())));
+    let told: Option<String> = sqlx::query_scalar("select history -> -1 ->> 'by' from delivery")
+        .fetch_one(app.storage.pool())
+        .await
+        .expect("a step");
+    assert_eq!(told, None, "the carrier was not called");
+
+    app.sql("insert into carrier_account select * from kept").await;
+    app.sql("update delivery set due_at = now() where due_at is not null").await;
+    assert_eq!(app.workers_at(at).deliveries.step().await.expect("deliveries"), 1);
+    assert_eq!(app.delivery().await, ("accepted".to_owned(), None, None));
+    assert_eq!(sent_texts(&carrier).await.len(), 1);
+}
+
+#[tokio::test]
 async fn reports_move_a_delivery_forward_only() {
     let (app, _carrier) = app_answered_by(vec![accepted("SM97")]).await;
     play(&app, "hi").await;

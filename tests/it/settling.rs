@@ -122,7 +122,7 @@ async fn deliveries_of_one_batch_become_what_they_would_become_alone() {
     }
     while app.workers.turns.step().await.expect("turns") > 0 {}
     let claims = delivery::claim(&app.storage, ClaimLimits::of(10), 30).await.expect("claims");
-    let refusal = |class| Refusal { code: Some(7), class, detail: "no".to_owned() };
+    let refusal = |class| Refusal { code: Some(7), class, detail: "no".to_owned(), by: None };
     let settle = |contact: &str, outcome: Outcome| {
         let claim = claims.iter().find(|claim| claim.to == contact).expect("a claim");
         delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
@@ -189,7 +189,7 @@ async fn two_batches_that_block_the_same_numbers_do_not_wait_for_each_other() {
     let settle = |contact: &str| {
         let claim = claims.iter().find(|claim| claim.to == contact).expect("a claim");
         let class = DeliveryErrorClass::Unregistered;
-        let outcome = Outcome::Failed(Refusal { code: Some(30034), class, detail: "no".to_owned() });
+        let outcome = Outcome::Failed(Refusal { code: Some(30034), class, detail: "no".to_owned(), by: None });
         delivery::settle(&app.storage, delivery::Settlement { id: claim.id, token: claim.token, outcome })
     };
     let waiting = || async {

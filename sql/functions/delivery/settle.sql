@@ -1,10 +1,10 @@
 -- Stores what became of deliveries (domain/delivery_settlement.rs), of each that is still claimed
 -- under its token. Returns these by their positions from 1, and whether another delivery to the
 -- contact waits. due_in_seconds: null where no work is left. contacts_of: the deliveries whose
--- contacts are locked first, sorted by number and contact.
+-- contacts are locked first, sorted by number and contact. sources: who told, null if textback did.
 create or replace function settle_deliveries(
     ids uuid[], tokens uuid[], contacts_of uuid[], statuses text[], due_in_seconds double precision[], carrier_ids text[],
-    error_codes integer[], error_classes text[], error_details text[]
+    error_codes integer[], error_classes text[], error_details text[], sources text[]
 ) returns table (ordinal bigint, other_waits boolean) language plpgsql
 -- One plan a connection. Plans for given values would be made five times before, 10 ms each, and
 -- are no better.
@@ -50,10 +50,10 @@ begin
            -- A delivery is accepted once, so its history needs no limit then, and the calls would
            -- cost more.
            history = case when settled.status = 'accepted' then history || accepted
-                          else append_step(history, delivery_step(settled.status, 'carrier', settled.error_code,
+                          else append_step(history, delivery_step(settled.status, settled.source, settled.error_code,
                                                                   settled.error_class, settled.error_detail)) end
-      from unnest(ctids, statuses, due_in_seconds, carrier_ids, error_codes, error_classes, error_details) with ordinality
-           as settled (row_ctid, status, due_in_seconds, carrier_id, error_code, error_class, error_detail, ordinal)
+      from unnest(ctids, statuses, due_in_seconds, carrier_ids, error_codes, error_classes, error_details, sources) with ordinality
+           as settled (row_ctid, status, due_in_seconds, carrier_id, error_code, error_class, error_detail, source, ordinal)
      where delivery.ctid = settled.row_ctid
     returning settled.ordinal,
               (select other.seq from delivery other
