@@ -14,6 +14,9 @@ use crate::config::{MetricsListen, parse_address, parse_base_url};
 use crate::domain::bounds;
 use crate::telemetry::one_line;
 
+/// Where `textback serve` listens if nothing else is given.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 /// The options of `textback healthcheck`.
 #[derive(Args)]
 pub struct Options {
@@ -21,16 +24,17 @@ pub struct Options {
     #[arg(long)]
     live: bool,
     /// The base URL of the process to ask, such as http://127.0.0.1:8080
-    /// [default: the addresses below, until one answers]
+    /// [default: the addresses below that are given, until one answers]
     #[arg(long, value_parser = parse_base_url)]
     url: Option<Url>,
     /// The address where textback work serves its health
     #[arg(long, env = "TEXTBACK_WORK_LISTEN", value_parser = parse_address)]
     health_listen: Option<SocketAddr>,
     /// The address that the API and the webhooks listen on
-    #[arg(long, env = "TEXTBACK_LISTEN", default_value = "127.0.0.1:8080", value_parser = parse_address)]
-    listen: SocketAddr,
-    /// The address that serves /metrics, or off [default: 127.0.0.1:9464]
+    /// [default: 127.0.0.1:8080 if no address is given]
+    #[arg(long, env = "TEXTBACK_LISTEN", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
+    /// The address that serves /metrics, or off [default: 127.0.0.1:9464 if no address is given]
     #[arg(long, env = "TEXTBACK_METRICS_LISTEN")]
     metrics_listen: Option<MetricsListen>,
     /// How many seconds the process may take to answer. A check of the database takes up to 13
@@ -39,18 +43,23 @@ pub struct Options {
 }
 
 impl Options {
-    /// The base URLs to ask, in this order.
+    /// The base URLs to ask, in this order. An address that is given keeps the defaults from being
+    /// asked: there another process may answer, such as the server beside a worker.
     fn bases(&self) -> Vec<String> {
         if let Some(url) = &self.url {
             return vec![url.as_str().trim_end_matches('/').to_owned()];
         }
-        let metrics = match self.metrics_listen {
-            Some(MetricsListen::Off) => None,
-            Some(MetricsListen::At(address)) => Some(address),
-            None => Some(METRICS_LISTEN),
+        let (given, default) = match self.metrics_listen {
+            Some(MetricsListen::Off) => (None, None),
+            Some(MetricsListen::At(address)) => (Some(address), None),
+            None => (None, Some(METRICS_LISTEN)),
         };
-        let all = self.health_listen.into_iter().chain([self.listen]).chain(metrics);
-        all.map(|address| format!("http://{}", reachable(address))).collect()
+        let mut all: Vec<SocketAddr> = [self.health_listen, self.listen, given].into_iter().flatten().collect();
+        if all.is_empty() {
+            all.push(LISTEN);
+            all.extend(default);
+        }
+        all.into_iter().map(|address| format!("http://{}", reachable(address))).collect()
     }
 }
 
@@ -108,6 +117,29 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_given_is_asked() {
+        let asked = |health: Option<&str>, listen: Option<&str>, metrics: Option<MetricsListen>| {
+            let address = |text: &str| text.parse().expect("an address");
+            let options = Options {
+                live: false,
+                url: None,
+                health_listen: health.map(address),
+                listen: listen.map(address),
+                metrics_listen: metrics,
+                timeout_seconds: 1,
+            };
+            options.bases().join(" ").replace("http://127.0.0.1:", "")
+        };
+        let at = || Some(MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9465))));
+        assert_eq!(asked(None, None, None), "8080 9464");
+        assert_eq!(asked(None, None, Some(MetricsListen::Off)), "8080");
+        assert_eq!(asked(None, None, at()), "9465");
+        assert_eq!(asked(Some("127.0.0.1:7000"), None, None), "7000");
+        assert_eq!(asked(None, Some("127.0.0.1:8081"), None), "8081");
+        assert_eq!(asked(Some("127.0.0.1:7000"), Some("0.0.0.0:8081"), at()), "7000 8081 9465");
+    }
 
     #[test]
     fn all_addresses_are_reached_on_loopback() {
