@@ -14,6 +14,7 @@ use poem_openapi::{ApiResponse, Object};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 use crate::repeating::Repeating;
+use crate::storage::batcher::BatchError;
 use crate::storage::carrier_account::AccountError;
 use crate::storage::database;
 
@@ -21,6 +22,7 @@ const CONTENT_TYPE: &str = "application/problem+json";
 
 /// Requests that fail because of the database's schema: every one does, until the operator acts.
 static NO_SCHEMA: Repeating = Repeating::new();
+static UNAVAILABLE: Repeating = Repeating::new();
 
 /// An error response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +112,19 @@ impl Problem {
         )
     }
 
+    /// The problem of an item that was not stored with its batch (503).
+    pub fn of_batch(error: &BatchError) -> Self {
+        match error {
+            BatchError::Database(of) => Self::of_the_schema(of).unwrap_or_else(|| Self::unavailable(error)),
+            BatchError::Stopped => Self::unavailable(error),
+        }
+    }
+
     /// The database is unavailable (503). The cause goes to the log.
-    pub fn unavailable(error: &dyn std::error::Error) -> Self {
-        tracing::error!(%error, "a request failed because the database is unavailable");
+    fn unavailable(error: &dyn std::error::Error) -> Self {
+        if let Some(times) = UNAVAILABLE.observe("", &error.to_string()) {
+            tracing::error!(%error, times, "a request failed because the database is unavailable");
+        }
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer; try again")
     }
 
@@ -120,8 +132,14 @@ impl Problem {
     /// must act, and the request was right.
     fn of_the_schema(error: &sqlx::Error) -> Option<Self> {
         let lacks = database::what_is_missing(error)?;
-        if let Some(times) = NO_SCHEMA.observe("", &error.to_string()) {
-            tracing::error!(%error, times, "a request failed because of the database's schema; /readyz says what to do");
+        match (lacks, NO_SCHEMA.observe("", &error.to_string())) {
+            (_, None) => {}
+            (database::Missing::Schema, Some(times)) => {
+                tracing::error!(%error, times, "a request failed because of the database's schema; /readyz says what to do");
+            }
+            (database::Missing::Right, Some(times)) => {
+                tracing::error!(%error, times, "a request failed because a right is missing in the database; /readyz says which");
+            }
         }
         Some(match lacks {
             database::Missing::Schema => Self::new(
@@ -337,7 +355,61 @@ pub async fn from_error(error: poem::Error) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+    use std::error::Error;
+    use std::fmt;
+    use std::sync::Arc;
+
     use super::*;
+
+    /// An error of the database with this code.
+    #[derive(Debug)]
+    struct Told(&'static str);
+
+    impl fmt::Display for Told {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("permission denied for table turn")
+        }
+    }
+
+    impl Error for Told {}
+
+    impl sqlx::error::DatabaseError for Told {
+        fn message(&self) -> &str {
+            "permission denied for table turn"
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> sqlx::error::ErrorKind {
+            sqlx::error::ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn a_message_that_lacks_a_right_is_told_so_and_not_that_the_database_is_away() {
+        for (sqlstate, code) in
+            [("42501", "database_rights_missing"), ("42P01", "schema_outdated"), ("57P01", "database_unavailable")]
+        {
+            let error = BatchError::Database(Arc::new(sqlx::Error::Database(Box::new(Told(sqlstate)))));
+            assert_eq!(Problem::of_batch(&error).code(), code);
+        }
+        assert_eq!(Problem::of_batch(&BatchError::Stopped).code(), "database_unavailable");
+    }
 
     #[test]
     fn an_error_of_a_request_does_not_repeat_its_value() {

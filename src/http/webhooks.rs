@@ -165,7 +165,7 @@ async fn ingest_message(
     let storing = webhooks.state.ingest.message_of(message, deadline, Some(span.request()));
     let outcome = storing.await.map_err(|error| match error {
         NotIngested::TooLate => blocked(),
-        NotIngested::Refused(error) => Problem::unavailable(&error),
+        NotIngested::Refused(error) => Problem::of_batch(&error),
     })?;
     span.brought(&outcome);
     match &outcome {

@@ -196,7 +196,7 @@ fn refusal(error: ReplayError) -> Problem {
             "database_blocked",
             format!("{told}; replay it again, which stores it once"),
         ),
-        ReplayError::NotIngested(NotIngested::Refused(error)) => Problem::unavailable(&error),
+        ReplayError::NotIngested(NotIngested::Refused(error)) => Problem::of_batch(&error),
     }
 }
 
