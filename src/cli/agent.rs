@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
+use crate::agents::script::check::Fault;
 use crate::agents::script::runner::Runners;
 use crate::dev::shell;
 use crate::http::api::local::read_json;
@@ -69,14 +70,32 @@ async fn check(file: &Path) -> Done {
     // A runner has the same limits as the check of the API.
     let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
     for fault in &faults {
-        let severity = if fault.fatal { "error" } else { "warning" };
-        let position = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };
-        print(&format!("{name}:{position} {severity}: {}", fault.message))?;
+        print(&told_of(file, fault))?;
     }
     if faults.iter().any(|fault| fault.fatal) {
         return Ok(ExitCode::FAILURE);
     }
     print(&format!("{name}: the script can be used"))
+}
+
+/// A fault as editors read it, with line and column.
+fn told_of(file: &Path, fault: &Fault) -> String {
+    let severity = if fault.fatal { "error" } else { "warning" };
+    let position = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };
+    format!("{}:{position} {severity}: {}", file.display(), fault.message)
+}
+
+/// Prints what `textback agent check` would warn of. What the API refuses is not repeated.
+async fn warn(file: &Path, agent: &Map<String, Value>) -> Done {
+    let source = agent
+        .get("source")
+        .and_then(Value::as_str)
+        .filter(|source| agent.get("kind") == Some(&json!("script")) && !source.contains('\0'));
+    let Some(source) = source else { return Ok(ExitCode::SUCCESS) };
+    for fault in Runners::new()?.check(Uuid::nil(), source).await?.iter().filter(|fault| !fault.fatal) {
+        print(&told_of(file, fault))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The script in a file, which is all of it, or the source of the agent that it describes.
@@ -147,6 +166,7 @@ fn described(options: &AgentOptions) -> Result<Map<String, Value>, String> {
 async fn create(project: ProjectOptions, options: &AgentOptions) -> Done {
     let agent = described(options)?;
     let name = text(&agent, "name").to_owned();
+    warn(&options.file, &agent).await?;
     let operator = project.open().await?;
     let made = operator.call(Method::POST, "/v1/agents", Some(Value::Object(agent))).await;
     let made = made.map_err(|refused| match refused.code.as_str() {
@@ -162,6 +182,7 @@ async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
     let mut agent = described(options)?;
     let name = text(&agent, "name").to_owned();
     agent.remove("name");
+    warn(&options.file, &agent).await?;
     let operator = project.open().await?;
     let agents = operator.all("/v1/agents", &[]).await?;
     let found = agents.iter().find(|agent| agent.get("name").and_then(Value::as_str) == Some(&name));
@@ -237,6 +258,22 @@ mod tests {
         let silent = with_settings_of(json!({"kind": "script", "source": "y"}), script());
         assert_eq!(silent.get("error_message"), Some(&json!("")), "what was turned off stays so");
     }
+    #[test]
+    fn each_setting_stands_in_the_table_of_the_guide() {
+        let document: Value = serde_json::from_str(&crate::http::api::document_as_json()).expect("JSON");
+        let fields = document.pointer("/components/schemas/NewAgentVersion/properties").and_then(Value::as_object);
+        let guide = include_str!("../../docs/agents.md");
+        let (_, settings) = guide.split_once("### Settings\n").expect("the section of the settings");
+        let (table, _) = settings.split_once("\n### ").expect("its end");
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut told: Vec<&str> = rows.map(|(name, _)| name).collect();
+        let names = fields.expect("fields").keys().map(String::as_str);
+        let mut taken: Vec<&str> = names.filter(|name| !["kind", "source", "url"].contains(name)).collect();
+        told.sort_unstable();
+        taken.sort_unstable();
+        assert_eq!(told, taken);
+    }
+
     /// An answer's field that a request does not have would make every update fail.
     #[test]
     fn each_setting_that_is_kept_is_one_that_a_request_has() {

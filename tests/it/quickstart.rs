@@ -172,9 +172,10 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
     let id = agents["items"][0]["id"].as_str().expect("an id");
     let settings = json!({"kind": "script", "source": "def reply(conv, text): return 'two'", "greeting": "Hi", "error_message": ""});
     app.ok(Method::POST, &format!("/v1/agents/{id}/versions"), Some(settings)).await;
-    let script = file("support.star", "def reply(conv, text): return 'three'\n");
+    let script = file("support.star", "def reply(conv, text): return 'three'\ndef end(conv): pass\n");
     let updated = agent("update", &script, &[]);
     assert!(printed(&updated).contains("has version 3"), "{}", printed(&updated));
+    assert!(printed(&updated).contains("support.star:2:1: warning: end is not called"), "{}", printed(&updated));
     let current = app.ok(Method::GET, &format!("/v1/agents/{id}"), None).await;
     assert_eq!((&current["greeting"], &current["error_message"]), (&json!("Hi"), &json!("")));
     assert!(current["source"].as_str().is_some_and(|source| source.contains("three")));
