@@ -207,7 +207,7 @@ async fn a_text_from_a_shell_tells_what_became_of_it() {
     assert!(again().status.success(), "{}", printed(&again()));
     // The carrier confirms STOP itself.
     let stopped = simulate(&["send", "STOP"]);
-    assert!(stopped.status.success() && printed(&stopped).contains("nothing to say"), "{}", printed(&stopped));
+    assert!(stopped.status.success() && printed(&stopped).contains("the contact opted out"), "{}", printed(&stopped));
     let skipped = simulate(&["send", "are you there?"]);
     assert_eq!(skipped.status.code(), Some(1));
     assert!(printed(&skipped).contains("the text is skipped: opted_out"), "{}", printed(&skipped));

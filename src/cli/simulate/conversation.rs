@@ -9,6 +9,7 @@ use twilio_simulator::{NewText, Remote};
 use url::Url;
 
 use crate::dev::running::RunningDev;
+use crate::domain::keyword::Keyword;
 use crate::http::console::guard::is_local;
 
 /// How often the phone's screen is looked at.
@@ -24,8 +25,8 @@ const QUIET: Duration = Duration::from_millis(1500);
 pub enum Fate {
     /// All texts of the answer are on the screen.
     Answered,
-    /// The agent had nothing to say.
-    Silent,
+    /// Nothing was said, and why.
+    Silent(String),
     /// There is no answer, and why.
     NotAnswered(String),
 }
@@ -111,7 +112,7 @@ impl Conversation {
             Some(fate) => Some(fate),
             None if is_quiet => Some(Fate::Answered),
             None if waiting.since.elapsed() > self.within => Some(Fate::NotAnswered(format!(
-                "no answer came within {} seconds; textback doctor and the log say what may be wrong",
+                "no answer came within {} seconds; the last_error of its agent (GET /v1/agents/{{id}}), textback doctor and the log say what may be wrong",
                 self.within.as_secs()
             ))),
             None => None,
@@ -206,7 +207,10 @@ fn fate(messages: &[Value], position: usize) -> Option<Fate> {
     match status {
         "handled" => {}
         "held" | "skipped" => {
-            return Some(Fate::NotAnswered(format!("the text is {status}: {}", of(text, "reason"))));
+            let reason = of(text, "reason");
+            let more =
+                if reason == "agent_failed" { "; GET /v1/agents/{id} has the last_error of its agent" } else { "" };
+            return Some(Fate::NotAnswered(format!("the text is {status}: {reason}{more}")));
         }
         _ => return None,
     }
@@ -218,9 +222,23 @@ fn fate(messages: &[Value], position: usize) -> Option<Fate> {
     let stopped = answers.iter().find(|answer| !matches!(of(answer, "status"), "sent" | "delivered"));
     Some(match stopped {
         Some(answer) => Fate::NotAnswered(format!("the answer is {}: {}", of(answer, "status"), of(answer, "reason"))),
-        None if answers.is_empty() => Fate::Silent,
+        None if answers.is_empty() => Fate::Silent(why_silent(text).to_owned()),
         None => Fate::Answered,
     })
+}
+
+/// Why nothing was said to a text that was handled.
+fn why_silent(text: &Value) -> &'static str {
+    if of(text, "kind") != "keyword" {
+        return "the agent had nothing to say";
+    }
+    match Keyword::of(of(text, "body")) {
+        Some(Keyword::Stop) => "the contact opted out; the carrier confirms that, and textback says nothing",
+        Some(Keyword::Start | Keyword::Yes) => {
+            "the contact opted in; the carrier confirms that, and textback says nothing"
+        }
+        Some(Keyword::Help) | None => "the text is a consent keyword, which the carrier answers; textback says nothing",
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +253,10 @@ mod tests {
             |status: &str| json!({"direction": "inbound", "carrier_id": "SM1", "status": status, "reason": "repeats"});
         let outbound =
             |status: &str| json!({"direction": "outbound", "carrier_id": "SM2", "status": status, "reason": "30007"});
+        let silent = |why: &str| Some(Fate::Silent(why.to_owned()));
+        let keyword = |body: &str| json!({"direction": "inbound", "carrier_id": "SM1", "status": "handled", "kind": "keyword", "body": body});
+        let failed =
+            json!({"direction": "inbound", "carrier_id": "SM1", "status": "skipped", "reason": "agent_failed"});
         let not = |why: &str| Some(Fate::NotAnswered(why.to_owned()));
         for (messages, expected) in [
             (vec![], None),
@@ -242,8 +264,16 @@ mod tests {
             (vec![inbound("waiting")], None),
             (vec![inbound("held")], not("the text is held: repeats")),
             (vec![inbound("skipped")], not("the text is skipped: repeats")),
-            (vec![inbound("handled")], Some(Fate::Silent)),
-            (vec![outbound("planned"), inbound("handled")], Some(Fate::Silent)),
+            (vec![inbound("handled")], silent("the agent had nothing to say")),
+            (vec![outbound("planned"), inbound("handled")], silent("the agent had nothing to say")),
+            (
+                vec![keyword("Stop")],
+                silent("the contact opted out; the carrier confirms that, and textback says nothing"),
+            ),
+            (
+                vec![failed],
+                not("the text is skipped: agent_failed; GET /v1/agents/{id} has the last_error of its agent"),
+            ),
             (vec![inbound("handled"), outbound("planned")], None),
             (vec![inbound("handled"), outbound("sent"), outbound("accepted")], None),
             (vec![inbound("handled"), outbound("sent"), outbound("delivered")], Some(Fate::Answered)),

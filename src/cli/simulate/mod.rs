@@ -226,8 +226,8 @@ async fn answer(conversation: &mut Conversation) -> Done {
                     print(&body)?;
                 }
                 Event::Ended(Fate::Answered) => return Ok(ExitCode::SUCCESS),
-                Event::Ended(Fate::Silent) => {
-                    eprintln!("the agent had nothing to say");
+                Event::Ended(Fate::Silent(why)) => {
+                    eprintln!("{why}");
                     return Ok(ExitCode::SUCCESS);
                 }
                 Event::Ended(Fate::NotAnswered(why)) => return Err(why.into()),
@@ -282,7 +282,7 @@ fn print_events(events: Vec<Event>) -> Result<bool, Box<dyn std::error::Error>> 
                 print(&format!("< {}", body.replace('\n', "\n  ")))?;
             }
             Event::Ended(Fate::Answered) => {}
-            Event::Ended(Fate::Silent) => eprintln!("the agent had nothing to say"),
+            Event::Ended(Fate::Silent(why)) => eprintln!("{why}"),
             Event::Ended(Fate::NotAnswered(why)) => {
                 failed = true;
                 eprintln!("{why}");
