@@ -234,6 +234,20 @@ async fn a_text_waits_until_its_project_has_a_carrier_account() {
 }
 
 #[tokio::test]
+async fn what_was_due_in_a_backup_can_be_cancelled_before_it_is_sent_again() {
+    let (app, carrier) = app_answered_by(vec![accepted("SM94")]).await;
+    app.text_form("hi").await;
+    while app.workers.turns.step().await.expect("turns") > 0 {}
+    assert_eq!(app.delivery().await.0, "planned");
+    app.sql(crate::rights::documented("restored")).await;
+    app.run_jobs().await;
+    assert_eq!(app.delivery().await.0, "suppressed");
+    assert_eq!(sent_texts(&carrier).await.len(), 0);
+    let history: i64 = app.count("select jsonb_array_length(history)::bigint from delivery").await;
+    assert!(history >= 1, "the step is kept");
+}
+
+#[tokio::test]
 async fn reports_move_a_delivery_forward_only() {
     let (app, _carrier) = app_answered_by(vec![accepted("SM97")]).await;
     play(&app, "hi").await;
