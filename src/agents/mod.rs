@@ -67,8 +67,8 @@ impl AgentRuntime {
             }
             AgentSpec::Llm { llm, source } => {
                 let script = source.as_ref().map(|source| {
-                    let tools = llm.tools.clone();
-                    ScriptAgent::with_tools(self.runners.clone(), project_id, key, source.clone(), tools)
+                    let purpose = Purpose::Tools(llm.tools.clone());
+                    ScriptAgent::new(self.runners.clone(), project_id, key, source.clone(), purpose)
                 });
                 // They were checked when the version was saved.
                 let tools = source.as_ref().and_then(|source| script::tools::tools(source, &llm.tools).ok());
@@ -81,20 +81,23 @@ impl AgentRuntime {
     /// Checks what a version would run, before it is stored.
     pub async fn check(&self, project_id: Uuid, spec: &AgentSpec) -> Result<(), SpecError> {
         match spec {
-            AgentSpec::Script { source } => {
-                let faults = self.runners.check(project_id, source).await.map_err(SpecError::Unchecked)?;
-                let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
-                if fatal.is_empty() {
-                    return Ok(());
-                }
-                Err(SpecError::Refused { code: "script_has_faults", detail: fatal.join("\n") })
-            }
+            AgentSpec::Script { source } => self.check_script(project_id, source, &Purpose::Answers).await,
             AgentSpec::Http { url, .. } => self.caller.check_url(url).await.map_err(|what| SpecError::Refused {
                 code: "agent_url_refused",
                 detail: format!("url {url} can't be used: {what}"),
             }),
             AgentSpec::Llm { llm, source } => llm::check(self, project_id, llm, source.as_deref()).await,
         }
+    }
+
+    /// Checks a script that is to answer, or whose functions are to be tools.
+    async fn check_script(&self, project_id: Uuid, source: &str, purpose: &Purpose) -> Result<(), SpecError> {
+        let faults = self.runners.check(project_id, source, purpose).await.map_err(SpecError::Unchecked)?;
+        let fatal: Vec<String> = faults.iter().filter(|fault| fault.fatal).map(ToString::to_string).collect();
+        if fatal.is_empty() {
+            return Ok(());
+        }
+        Err(SpecError::Refused { code: "script_has_faults", detail: fatal.join("\n") })
     }
 }
 

@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use super::http::Caller;
 use super::script::runner::Runners;
-use super::script::tools::Tool;
-use super::script::{self, ScriptAgent};
+use super::tool::Tool;
+use super::script::{Purpose, ScriptAgent};
 use super::{Agent, AgentError, AgentFuture, AgentRuntime, Answer, Conversation, Headroom, SpecError, TurnInput};
 use crate::domain::llm::LlmSpec;
 use outcome::Parameter;
@@ -121,7 +121,7 @@ pub(super) async fn check(
         Err(error) => return Err(SpecError::Unchecked(error)),
     }
     match source {
-        Some(source) => script::check_tools(&runtime.runners, project, source, &spec.tools).await,
+        Some(source) => runtime.check_script(project, source, &Purpose::Tools(spec.tools.clone())).await,
         None if spec.tools.is_empty() => Ok(()),
         None => Err(refused("tools", "the agent has no source whose functions they could be".to_owned())),
     }

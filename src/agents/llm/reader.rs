@@ -15,7 +15,7 @@ pub(super) struct Completion {
     /// What it says to the contact, without its thoughts.
     pub text: String,
     /// The tools that it calls, in order. They decide what comes next, whatever `finish` says.
-    pub calls: Vec<ToolCall>,
+    pub calls: Vec<ModelCall>,
     pub finish: Finish,
     /// Whether it declines to answer.
     pub refuses: bool,
@@ -48,7 +48,7 @@ impl From<Finish> for ModelFinish {
 
 /// A call of a tool.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct ToolCall {
+pub(super) struct ModelCall {
     pub id: String,
     pub name: String,
     /// The arguments by name, or what is wrong with them.
@@ -114,7 +114,7 @@ fn text_of(content: Option<&Value>) -> String {
 }
 
 /// The calls of a message, also of the form that came before `tool_calls`.
-pub(super) fn calls_of(message: &Map<String, Value>, prefix: &str) -> Vec<ToolCall> {
+pub(super) fn calls_of(message: &Map<String, Value>, prefix: &str) -> Vec<ModelCall> {
     let listed = message.get("tool_calls").and_then(Value::as_array);
     let single = message.get("function_call").filter(|call| call.is_object());
     let calls = listed.into_iter().flatten().chain(single.filter(|_| listed.is_none_or(Vec::is_empty)));
@@ -125,7 +125,7 @@ pub(super) fn calls_of(message: &Map<String, Value>, prefix: &str) -> Vec<ToolCa
             return None;
         }
         let id = call.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        Some(ToolCall {
+        Some(ModelCall {
             id: id.map_or_else(|| format!("{prefix}_{n}"), str::to_owned),
             name: name.to_owned(),
             arguments: arguments_of(function.get("arguments").or_else(|| function.get("parameters")), name),
@@ -161,13 +161,13 @@ fn arguments_of(given: Option<&Value>, name: &str) -> Result<Map<String, Value>,
 
 /// A call that a model wrote into its text as `<tool_call>{…}</tool_call>`, whose end may be
 /// missing, and the text before it.
-fn call_in_text(text: &str, prefix: &str) -> Option<(String, ToolCall)> {
+fn call_in_text(text: &str, prefix: &str) -> Option<(String, ModelCall)> {
     let (before, after) = text.split_once("<tool_call>")?;
     let mut values = serde_json::Deserializer::from_str(after).into_iter::<Value>();
     let call = values.next()?.ok()?;
     let name = call.get("name").and_then(Value::as_str)?.to_owned();
     let arguments = arguments_of(call.get("arguments").or_else(|| call.get("parameters")), &name);
-    Some((before.trim().to_owned(), ToolCall { id: format!("{prefix}_0"), name, arguments }))
+    Some((before.trim().to_owned(), ModelCall { id: format!("{prefix}_0"), name, arguments }))
 }
 
 fn finish_of(reason: Option<&Value>) -> Finish {
@@ -193,7 +193,7 @@ fn usage_of(usage: Option<&Value>) -> Usage {
 
 /// The message with calls that every server takes back. Fields that are not known stay as they
 /// came, because some providers sign them.
-fn sendable(mut message: Map<String, Value>, calls: &[ToolCall]) -> Value {
+fn sendable(mut message: Map<String, Value>, calls: &[ModelCall]) -> Value {
     message.insert("role".to_owned(), json!("assistant"));
     message.remove("function_call");
     if calls.is_empty() {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde_json::Value;
 
 use crate::agents::AgentError;
-use crate::agents::script::tools::ToolAnswer;
+use crate::agents::tool::ToolAnswer;
 use crate::domain::llm::ModelFinish;
 
 /// The future of a record.

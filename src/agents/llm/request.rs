@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::history;
 use super::outcome::Parameter;
-use crate::agents::script::tools::Tool;
+use crate::agents::tool::Tool;
 use crate::agents::{Conversation, HistoryEntry, UserMessage};
 use crate::domain::characters::is_blank;
 use crate::domain::llm::LlmSpec;

@@ -15,7 +15,7 @@ use super::record::{ModelRequest, TurnRecord};
 use super::request;
 use crate::agents::AgentError;
 use crate::agents::http::{Caller, Post, Reply};
-use crate::agents::script::tools::Tool;
+use crate::agents::tool::Tool;
 use crate::domain::bounds;
 use crate::domain::llm::ModelFinish;
 

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::agents::script::ScriptAgent;
-use crate::agents::script::tools::{Tool, ToolAnswer, ToolOutcome};
+use crate::agents::tool::{Tool, ToolAnswer, ToolCall, ToolOutcome};
 use crate::agents::{AgentError, Answer, Conversation};
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
@@ -57,6 +57,8 @@ pub(super) struct Called<'a> {
     pub(super) arguments: &'a Map<String, Value>,
     /// The same for each attempt at the turn, for services that the tool's effects reach.
     pub(super) call_id: String,
+    /// The texts of the turn.
+    pub(super) texts: &'a [String],
 }
 
 /// Runs a tool. The inner error is what the model gets; with the outer one the turn fails.
@@ -66,7 +68,7 @@ pub(super) async fn run(
     called: Called<'_>,
     conversation: &Conversation,
 ) -> Result<Result<ToolAnswer, String>, AgentError> {
-    let Called { name, arguments, call_id } = called;
+    let Called { name, arguments, call_id, texts } = called;
     if !tools.has(name) {
         let known: Vec<&str> = tools.all.iter().map(|tool| tool.name.as_str()).collect();
         return Ok(Err(format!("there is no tool {}; the tools are {}", bounds::text(name, 64), known.join(", "))));
@@ -74,7 +76,8 @@ pub(super) async fn run(
     let Some(script) = script.filter(|_| !tools.ends_built_in || name != END_CONVERSATION) else {
         return Ok(ended(arguments, conversation));
     };
-    match script.tool(conversation.clone(), call_id, name.to_owned(), arguments.clone()).await {
+    let call = ToolCall { name: name.to_owned(), arguments: arguments.clone(), call_id, texts: texts.to_vec() };
+    match script.tool(conversation.clone(), call).await {
         Ok(answer) => Ok(Ok(answer)),
         // The model may call it otherwise, or say that it did not work.
         Err(AgentError::Failed(what) | AgentError::OverLimit(what)) => Ok(Err(what)),
@@ -87,6 +90,6 @@ fn ended(arguments: &Map<String, Value>, conversation: &Conversation) -> Result<
     if is_blank(farewell) {
         return Err("farewell is missing; give the last message to the person".to_owned());
     }
-    let outcome = ToolOutcome::Utterance { text: farewell.to_owned(), hangup: true };
+    let outcome = ToolOutcome::Utterance { text: farewell.to_owned(), hangup: true, content: None };
     Ok(ToolAnswer { outcome, answer: Answer::silent(conversation.clone()) })
 }

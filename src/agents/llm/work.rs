@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::LlmAgent;
 use super::outcome::{self, Verdict};
-use super::reader::{self, Completion, ToolCall};
+use super::reader::{self, Completion, ModelCall};
 use super::record::{KeptCall, Round, TurnRecord};
 use super::request;
 use super::server::{NotAnswered, Server, Wanted};
 use super::tools::{self, Called};
-use crate::agents::script::tools::{ToolAnswer, ToolOutcome};
+use crate::agents::tool::{ToolAnswer, ToolOutcome};
 use crate::agents::{AgentError, Answer, Conversation, ModelAccess, TurnInput};
 
 /// How often a model may call a tool with the same arguments in one turn. A model that does so a
@@ -142,7 +142,7 @@ impl<'a> Work<'a> {
     async fn call_all(
         &mut self,
         record: &dyn TurnRecord,
-        (round, calls, done): (i32, &[ToolCall], Vec<KeptCall>),
+        (round, calls, done): (i32, &[ModelCall], Vec<KeptCall>),
         later: &mut Vec<Value>,
     ) -> Result<Option<Answer>, AgentError> {
         let mut done = done.into_iter();
@@ -169,7 +169,7 @@ impl<'a> Work<'a> {
                     self.take(answer);
                     match outcome {
                         ToolOutcome::Content(content) => content,
-                        ToolOutcome::Utterance { text, hangup } => {
+                        ToolOutcome::Utterance { text, hangup, .. } => {
                             return Ok(match self.says(text, hangup) {
                                 Next::Answer(answer) => Some(*answer),
                                 Next::Calls(_) => None,
@@ -189,7 +189,7 @@ impl<'a> Work<'a> {
     }
 
     /// Refuses a call that was made with the same arguments too often.
-    fn refuse_circles(&mut self, call: &ToolCall) -> Result<(), AgentError> {
+    fn refuse_circles(&mut self, call: &ModelCall) -> Result<(), AgentError> {
         let arguments =
             call.arguments.as_ref().map_or_else(Clone::clone, |given| Value::Object(given.clone()).to_string());
         let count = self.equal.entry((call.name.clone(), arguments)).or_default();
@@ -203,7 +203,7 @@ impl<'a> Work<'a> {
         )))
     }
 
-    async fn call(&self, round: i32, position: i32, call: &ToolCall) -> Result<Result<ToolAnswer, String>, AgentError> {
+    async fn call(&self, round: i32, position: i32, call: &ModelCall) -> Result<Result<ToolAnswer, String>, AgentError> {
         let none = Map::new();
         let arguments = match &call.arguments {
             Ok(arguments) => arguments,
@@ -211,7 +211,8 @@ impl<'a> Work<'a> {
         };
         let arguments = if arguments.is_empty() { &none } else { arguments };
         let call_id = format!("{}.{round}.{position}", self.input.turn_id);
-        let called = Called { name: &call.name, arguments, call_id };
+        let texts: Vec<String> = self.input.messages.iter().map(|message| message.text.clone()).collect();
+        let called = Called { name: &call.name, arguments, call_id, texts: &texts };
         tools::run(self.agent.script.as_ref(), &self.agent.tools, called, &self.conversation).await
     }
 

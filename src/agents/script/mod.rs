@@ -29,7 +29,6 @@ mod samples;
 pub mod sandbox;
 mod slots;
 mod slowness;
-pub mod tools;
 mod type_words;
 mod typed;
 mod types;
@@ -52,20 +51,6 @@ impl ScriptAgent {
     /// each script needs its own key.
     pub fn new(runners: Runners, project: Uuid, key: String, text: String) -> Self {
         Self { runs: Queue::new(runners, Source { project, key, text }) }
-    }
-
-    pub fn with_tools(runners: Runners, project: Uuid, key: String, text: String, _tools: Vec<String>) -> Self {
-        Self::new(runners, project, key, text)
-    }
-
-    pub async fn tool(
-        &self,
-        _c: Conversation,
-        _id: String,
-        _name: String,
-        _a: serde_json::Map<String, serde_json::Value>,
-    ) -> Result<tools::ToolAnswer, AgentError> {
-        Err(AgentError::Ours("temporary".to_owned()))
     }
 
     async fn run(&self, run: Run) -> Result<Answer, AgentError> {
@@ -105,11 +90,3 @@ mod error_tests;
 mod saved_tests;
 #[cfg(test)]
 mod tests;
-pub(in crate::agents) async fn check_tools(
-    _r: &Runners,
-    _p: Uuid,
-    _s: &str,
-    _t: &[String],
-) -> Result<(), super::SpecError> {
-    Ok(())
-}

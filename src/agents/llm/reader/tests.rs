@@ -11,9 +11,9 @@ fn answer(message: Value, finish: Value) -> Completion {
     read(body.to_string().as_bytes(), "call_t_0").expect("an answer")
 }
 
-fn call(id: &str, name: &str, arguments: Value) -> ToolCall {
+fn call(id: &str, name: &str, arguments: Value) -> ModelCall {
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
-    ToolCall { id: id.to_owned(), name: name.to_owned(), arguments: Ok(arguments) }
+    ModelCall { id: id.to_owned(), name: name.to_owned(), arguments: Ok(arguments) }
 }
 
 #[test]
