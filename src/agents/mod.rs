@@ -7,6 +7,7 @@ pub mod llm;
 pub mod script;
 pub mod template;
 mod template_faults;
+pub mod tool;
 
 pub use script::Headroom;
 

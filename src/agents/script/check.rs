@@ -39,7 +39,7 @@ pub fn check(source: &str) -> Vec<Fault> {
         }
         Ok(faults)
     });
-    checked.unwrap_or_else(|error| vec![without_position(true, error.to_string())])
+    checked.unwrap_or_else(|error| vec![Fault::of_script(error.to_string())])
 }
 
 /// The faults that are found without a run of a function, for tests.
@@ -99,17 +99,11 @@ fn read(source: &str) -> Result<Read, Fault> {
     if let Some((line, message)) = super::depth::too_deep(source) {
         return Err(Fault { line, column: 1, fatal: true, message });
     }
-    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect()).map_err(|error| fault_of(&error))?;
-    let at = |span: &ResolvedSpan, fatal, message| Fault {
-        line: span.begin.line + 1,
-        column: span.begin.column + 1,
-        fatal,
-        message,
-    };
+    let ast = AstModule::parse("agent.star", source.to_owned(), &dialect()).map_err(|error| Fault::of_error(&error))?;
     let known: HashSet<String> = globals().names().map(|name| name.as_str().to_owned()).collect();
     let lints = ast.lint(Some(&known)).into_iter();
     let told = lints.filter(|lint| matches!(lint.severity, EvalSeverity::Error | EvalSeverity::Warning));
-    let warnings = told.map(|lint| at(&lint.location.resolve_span(), false, lint.problem)).collect();
+    let warnings = told.map(|lint| Fault::at(&lint.location.resolve_span(), false, lint.problem)).collect();
     let names = ModuleNames::of(ast.statement());
     let mut failing: Vec<Fault> = Vec::new();
     let never_run = dead::spans(&names, ast.statement());
@@ -120,7 +114,7 @@ fn read(source: &str) -> Result<Read, Fault> {
         .chain(unbound::faults(ast.statement()))
         .chain(types::faults(source, ast.statement(), &names));
     for (span, what) in found.filter(|(span, _)| !never_run.iter().any(|dead| dead.contains(span.begin()))) {
-        let fault = at(&ast.file_span(span).resolve_span(), true, what);
+        let fault = Fault::at(&ast.file_span(span).resolve_span(), true, what);
         // What was said better before is not said again.
         if !failing.iter().any(|told| told.line == fault.line && told.column.abs_diff(fault.column) < 2) {
             failing.push(fault);
@@ -129,14 +123,24 @@ fn read(source: &str) -> Result<Read, Fault> {
     Ok(Read { warnings, failing })
 }
 
-fn fault_of(error: &starlark::Error) -> Fault {
-    let message = error.without_diagnostic().to_string();
-    match error.span() {
-        Some(span) => {
-            let begin = span.resolve_span().begin;
-            Fault { line: begin.line + 1, column: begin.column + 1, fatal: true, message }
+impl Fault {
+    /// A fault with a position, which counts from 0.
+    pub(super) fn at(position: &ResolvedSpan, fatal: bool, message: String) -> Self {
+        Self { line: position.begin.line + 1, column: position.begin.column + 1, fatal, message }
+    }
+
+    /// A fault without a position, with which the script can't be used.
+    pub(super) fn of_script(message: String) -> Self {
+        without_position(true, message)
+    }
+
+    /// An error of the interpreter.
+    pub(super) fn of_error(error: &starlark::Error) -> Self {
+        let message = error.without_diagnostic().to_string();
+        match error.span() {
+            Some(span) => Self::at(&span.resolve_span(), true, message),
+            None => Self::of_script(message),
         }
-        None => without_position(true, message),
     }
 }
 
@@ -147,7 +151,7 @@ fn with_position(message: &str) -> Fault {
         let (column, text) = rest.split_once(": ")?;
         Some(Fault { line: line.parse().ok()?, column: column.parse().ok()?, fatal: true, message: text.to_owned() })
     };
-    read().unwrap_or_else(|| without_position(true, message.to_owned()))
+    read().unwrap_or_else(|| Fault::of_script(message.to_owned()))
 }
 
 fn without_position(fatal: bool, message: String) -> Fault {

@@ -11,6 +11,7 @@ mod conv;
 mod conv_use;
 mod dead;
 mod depth;
+mod docstring;
 mod dry_run;
 mod evident;
 mod functions;
@@ -29,6 +30,8 @@ mod samples;
 pub mod sandbox;
 mod slots;
 mod slowness;
+mod tool_parameters;
+mod tools;
 mod type_words;
 mod typed;
 mod types;
@@ -39,6 +42,7 @@ use protocol::{Call, Run, Source};
 use queue::Queue;
 use runner::Runners;
 pub use slots::Headroom;
+pub use tools::tools;
 use uuid::Uuid;
 
 /// An agent that is a script.
