@@ -28,7 +28,7 @@ use crate::domain::characters::is_blank;
 use http::HttpAgent;
 use llm::LlmAgent;
 use llm::record::TurnRecord;
-use script::ScriptAgent;
+use script::{Purpose, ScriptAgent};
 
 /// The most texts of one run that are kept; the rest is cut. The agent's version limits how many of
 /// them are sent (`max_messages_per_turn`), which are 50 at most.
@@ -60,7 +60,7 @@ impl AgentRuntime {
     pub fn load(&self, project_id: Uuid, key: String, spec: &AgentSpec) -> Box<dyn Agent> {
         match spec {
             AgentSpec::Script { source } => {
-                Box::new(ScriptAgent::new(self.runners.clone(), project_id, key, source.clone()))
+                Box::new(ScriptAgent::new(self.runners.clone(), project_id, key, source.clone(), Purpose::Answers))
             }
             AgentSpec::Http { url, timeout_seconds } => {
                 let timeout = Duration::from_secs(u64::try_from(*timeout_seconds).unwrap_or_default());

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
+use crate::agents::script::Purpose;
 use crate::agents::script::check::Fault;
 use crate::agents::script::runner::Runners;
 use crate::dev::shell;
@@ -68,7 +69,7 @@ async fn check(file: &Path) -> Done {
     let name = file.display();
     let source = source_of(file)?;
     // A runner has the same limits as the check of the API.
-    let faults = Runners::new()?.check(Uuid::nil(), &source).await?;
+    let faults = Runners::new()?.check(Uuid::nil(), &source, &Purpose::Answers).await?;
     for fault in &faults {
         print(&told_of(file, fault))?;
     }
@@ -92,7 +93,9 @@ async fn warn(file: &Path, agent: &Map<String, Value>) -> Done {
         .and_then(Value::as_str)
         .filter(|source| agent.get("kind") == Some(&json!("script")) && !source.contains('\0'));
     let Some(source) = source else { return Ok(ExitCode::SUCCESS) };
-    for fault in Runners::new()?.check(Uuid::nil(), source).await?.iter().filter(|fault| !fault.fatal) {
+    for fault in
+        Runners::new()?.check(Uuid::nil(), source, &Purpose::Answers).await?.iter().filter(|fault| !fault.fatal)
+    {
         print(&told_of(file, fault))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -197,12 +197,26 @@ fn printed_number(number: &Number) -> usize {
 
 /// The length with quotes and escapes. serde_json and PostgreSQL escape the same way.
 fn printed_text(given: &str) -> usize {
-    let escaped = |byte: u8| match byte {
+    2 + given.bytes().map(escaped).sum::<usize>()
+}
+
+/// How many bytes JSON has for a byte of a text.
+const fn escaped(byte: u8) -> usize {
+    match byte {
         b'"' | b'\\' | 0x08 | 0x09 | 0x0a | 0x0c | 0x0d => 2,
         0..0x20 => 6,
         _ => 1,
-    };
-    2 + given.bytes().map(escaped).sum::<usize>()
+    }
+}
+
+/// The longest beginning of a text that JSON has in `most` bytes, without the quotes.
+pub fn printed_prefix(given: &str, most: usize) -> &str {
+    let mut printed = 0;
+    let end = given.bytes().position(|byte| {
+        printed += escaped(byte);
+        printed > most
+    });
+    end.and_then(|end| given.get(..given.floor_char_boundary(end))).unwrap_or(given)
 }
 
 fn count(what: fmt::Arguments<'_>) -> usize {
@@ -340,6 +354,15 @@ mod tests {
                 prop_assert_eq!(object(&mut again, STATE_BYTES), Ok(()));
                 prop_assert_eq!(again, kept);
             }
+        }
+
+        #[test]
+        fn a_beginning_is_as_long_as_its_json_may_be(given in "(\\PC|[\"\\\\\n\u{1}]){0,60}", most in 0_usize..100) {
+            let kept = printed_prefix(&given, most);
+            prop_assert!(given.starts_with(kept) && printed_text(kept) - 2 <= most);
+            let next = given.get(kept.len()..).and_then(|rest| rest.chars().next());
+            let is_longest = next.is_none_or(|next| printed_text(&format!("{kept}{next}")) - 2 > most);
+            prop_assert!(is_longest, "{kept:?} of {given:?}");
         }
 
         #[test]

@@ -75,6 +75,7 @@ mod saved_values;
 mod scheduled_pools;
 mod schema;
 mod script_runners;
+mod script_tools;
 mod script_turns;
 mod secret_keys;
 mod secrets_in_errors;

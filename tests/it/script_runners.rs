@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
-use textback::agents::script::ScriptAgent;
 use textback::agents::script::runner::Runners;
+use textback::agents::script::{Purpose, ScriptAgent};
 use textback::agents::{Agent, AgentError, Answer, Conversation, TurnInput, UserMessage};
 use uuid::Uuid;
 
@@ -66,7 +66,7 @@ pub fn runners() -> Runners {
 }
 
 pub fn agent(runners: &Runners, project: Uuid, source: &str) -> ScriptAgent {
-    ScriptAgent::new(runners.clone(), project, Uuid::now_v7().to_string(), source.to_owned())
+    ScriptAgent::new(runners.clone(), project, Uuid::now_v7().to_string(), source.to_owned(), Purpose::Answers)
 }
 
 async fn say(agent: &ScriptAgent, text: &str) -> Result<Answer, AgentError> {
@@ -102,12 +102,17 @@ pub async fn echo(runners: &Runners, project: Uuid) -> Vec<String> {
     }
 }
 
-fn conversation() -> Value {
+pub fn conversation() -> Value {
     json!({"id": "1", "channel_type": "sms", "caller_number": ADA, "callee_number": NUMBER, "env": "live",
         "language": null, "state": {}, "history": [], "media": []})
 }
 
-/// The request that runs the script with the key `k`.
+/// The request that reads a script with the key `k`.
+fn read_request(source: &str) -> Value {
+    json!({"Read": {"key": "k", "source": source, "purpose": "Answers"}})
+}
+
+/// The request that runs it.
 fn run_request() -> Value {
     json!({"Run": {"key": "k", "conversation": conversation(), "call": {"Reply": {"texts": ["go"]}}}})
 }
@@ -137,10 +142,9 @@ fn is_alive(process: u32) -> bool {
 #[test]
 fn a_runner_holds_a_bounded_part_of_the_machines_memory_whatever_it_runs() {
     let mut most = 0;
-    let top_level =
-        |body: &str| json!({"Check": {"source": format!("def reply(conv, text): pass\ndef f():\n    {body}\nf()")}});
+    let top_level = |body: &str| json!({"Check": {"source": format!("def reply(conv, text): pass\ndef f():\n    {body}\nf()"), "purpose": "Answers"}});
     for (name, body) in NASTY {
-        let read = json!({"Read": {"key": "k", "source": script(body)}});
+        let read = read_request(&script(body));
         for requests in [vec![read, run_request()], vec![top_level(body)]] {
             let mut runner = runner();
             let mut input = runner.stdin.take().expect("piped");
@@ -182,7 +186,7 @@ fn a_runner_that_waits_holds_little_memory_however_much_its_runs_took() {
         let mut runner = runner();
         let mut input = runner.stdin.take().expect("piped");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(runner.stdout.take().expect("piped")));
-        let read = json!({"Read": {"key": "k", "source": script(&body)}});
+        let read = read_request(&script(&body));
         let answers = [read, run_request()].map(|request| {
             writeln!(input, "{request}").expect("written");
             lines.find_map(|line| line.ok().filter(|line| !line.contains("Ready"))).expect("an answer")
@@ -264,10 +268,10 @@ async fn a_runner_that_cannot_be_started_is_no_fault_of_the_script() {
     let runners = Runners::of("/nowhere/textback".into());
     let output_text = say(&agent(&runners, Uuid::now_v7(), "def reply(conv, text): return text"), "hi").await;
     assert!(matches!(output_text, Err(AgentError::Ours(_))), "{output_text:?}");
-    let checked = runners.check(Uuid::now_v7(), "def reply(conv, text): return text").await;
+    let checked = runners.check(Uuid::now_v7(), ECHO, &Purpose::Answers).await;
     assert!(matches!(checked, Err(AgentError::Ours(_))), "{checked:?}");
     // A program that ends at once, and one that never says that it is ready.
-    let checked = Runners::of("/bin/true".into()).check(Uuid::now_v7(), "x = 1").await;
+    let checked = Runners::of("/bin/true".into()).check(Uuid::now_v7(), "x = 1", &Purpose::Answers).await;
     assert!(matches!(checked, Err(AgentError::Ours(_))), "{checked:?}");
 }
 
@@ -317,7 +321,7 @@ async fn runners_die_with_a_process_that_is_killed() {
     // The closed pipe alone does it too, in the middle of a run and where no signal comes.
     let mut runner = runner();
     let mut input = runner.stdin.take().expect("piped");
-    writeln!(input, "{}", json!({"Read": {"key": "k", "source": source}})).expect("written");
+    writeln!(input, "{}", read_request(&source)).expect("written");
     writeln!(input, "{}", run_request()).expect("written");
     while !busy(&runner.id()) {
         assert!(runner.try_wait().expect("ours").is_none(), "it ended before it ran");
@@ -336,7 +340,7 @@ fn a_run_that_nobody_ends_is_ended_by_the_system() {
     let mut runner = runner();
     let source = script(SQUARES);
     let mut input = runner.stdin.take().expect("piped");
-    writeln!(input, "{}", json!({"Read": {"key": "k", "source": source}})).expect("written");
+    writeln!(input, "{}", read_request(&source)).expect("written");
     writeln!(input, "{}", run_request()).expect("written");
     while runner.try_wait().expect("ours").is_none() {
         // Either the interpreter's own bound answers, or the limit of the processor's time ends it.
@@ -432,7 +436,8 @@ async fn twenty_hostile_agents_delay_no_other_agent() {
                 let (runners, project) = (runners.clone(), projects[n % projects.len()]);
                 tokio::spawn(async move {
                     loop {
-                        let _ = runners.check(project, &format!("def f():\n    {SQUARES}\nf()")).await;
+                        let _ =
+                            runners.check(project, &format!("def f():\n    {SQUARES}\nf()"), &Purpose::Answers).await;
                     }
                 })
             })
@@ -440,7 +445,7 @@ async fn twenty_hostile_agents_delay_no_other_agent() {
         let (p50, p99) = latencies(&runners, 300).await;
         println!("beside 20 hostile agents of {} projects: p50 {p50:?}, p99 {p99:?}", projects.len());
         let began = Instant::now();
-        let checked = runners.check(Uuid::now_v7(), "def reply(conv, text): return text").await;
+        let checked = runners.check(Uuid::now_v7(), ECHO, &Purpose::Answers).await;
         println!("a check beside them: {:?}", began.elapsed());
         assert_eq!(checked, Ok(vec![]));
         hostile.into_iter().chain(checks).for_each(|task| task.abort());

@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use textback::agents::Agent as _;
 use textback::agents::AgentError;
-use textback::agents::script::Headroom;
 use textback::agents::script::runner::Runners;
+use textback::agents::script::{Headroom, Purpose};
 use uuid::Uuid;
 
 use crate::harness::{ADA, ECHO, NUMBER, TestApp};
 use crate::script_runners::{SQUARES, agent, echo, runners, say_as, script};
 
 /// What each runner of a program does first: it says that it is ready.
-const READY: &str = r#"echo '{"Ready":{"thread":0,"no_sandbox":null}}'"#;
+pub const READY: &str = r#"echo '{"Ready":{"thread":0,"no_sandbox":null}}'"#;
 
 /// A program that takes the place of the runner's, and the file that it adds a line to with each
 /// start.
-struct Program {
+pub struct Program {
     folder: PathBuf,
 }
 
 impl Program {
-    fn new(name: &str, body: &str) -> Self {
+    pub fn new(name: &str, body: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("textback-runner-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!("#!/bin/sh\necho >> {}\n{body}\n", folder.join("starts").display());
@@ -34,7 +34,7 @@ impl Program {
         Self { folder }
     }
 
-    fn runners(&self) -> Runners {
+    pub fn runners(&self) -> Runners {
         Runners::of(self.folder.join("runner"))
     }
 
@@ -66,7 +66,7 @@ async fn a_script_that_cannot_be_read_is_not_read_for_each_turn_again() {
     }
     assert!(began.elapsed() < Duration::from_millis(200), "it was read again: {:?}", began.elapsed());
     // Whoever saves it is told, too.
-    let checked = runners.check(project, &source).await;
+    let checked = runners.check(project, &source, &Purpose::Answers).await;
     assert!(!matches!(checked, Ok(faults) if faults.iter().all(|fault| !fault.fatal)));
     assert_eq!(echo(&runners, project).await, ["hi"]);
 

@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use super::http::Caller;
 use super::script::runner::Runners;
-use super::tool::Tool;
 use super::script::{Purpose, ScriptAgent};
+use super::tool::Tool;
 use super::{Agent, AgentError, AgentFuture, AgentRuntime, Answer, Conversation, Headroom, SpecError, TurnInput};
 use crate::domain::llm::LlmSpec;
 use outcome::Parameter;

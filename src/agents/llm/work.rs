@@ -203,7 +203,12 @@ impl<'a> Work<'a> {
         )))
     }
 
-    async fn call(&self, round: i32, position: i32, call: &ModelCall) -> Result<Result<ToolAnswer, String>, AgentError> {
+    async fn call(
+        &self,
+        round: i32,
+        position: i32,
+        call: &ModelCall,
+    ) -> Result<Result<ToolAnswer, String>, AgentError> {
         let none = Map::new();
         let arguments = match &call.arguments {
             Ok(arguments) => arguments,

@@ -9,11 +9,11 @@ use starlark::codemap::ResolvedSpan;
 use starlark::syntax::AstModule;
 
 use super::conv_use;
-use super::functions::{self, Functions};
+use super::functions::{self, Functions, Purpose};
 use super::greeting;
 use super::interpret::{Script, dialect, globals, on_own_thread};
-use super::module_names::ModuleNames;
-use super::{dead, dry_run, returns, types, unbound};
+use super::module_names::{ModuleNames, positional_names};
+use super::{dead, dry_run, returns, tools, types, unbound};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
@@ -30,12 +30,12 @@ pub struct Fault {
 }
 
 /// All faults of a script, in the order of their lines.
-pub fn check(source: &str) -> Vec<Fault> {
-    let source = source.to_owned();
+pub fn check(source: &str, purpose: &Purpose) -> Vec<Fault> {
+    let (source, purpose) = (source.to_owned(), purpose.clone());
     let checked = on_own_thread(move || {
-        let mut faults = check_here(&source)?;
+        let mut faults = check_here(&source, &purpose)?;
         if !faults.iter().any(|fault| fault.fatal) {
-            faults.extend(dry_run::faults(&source));
+            faults.extend(dry_run::faults(&source, &purpose));
         }
         Ok(faults)
     });
@@ -46,22 +46,25 @@ pub fn check(source: &str) -> Vec<Fault> {
 #[cfg(test)]
 pub(super) fn check_as_written(source: &str) -> Vec<Fault> {
     let source = source.to_owned();
-    on_own_thread(move || check_here(&source)).expect("checked")
+    on_own_thread(move || check_here(&source, &Purpose::Answers)).expect("checked")
 }
 
 /// The faults that are found without a run of a function, on the current thread, which must be one
 /// of [`on_own_thread`] for its stack.
-pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
+pub(super) fn check_here(source: &str, purpose: &Purpose) -> Result<Vec<Fault>, AgentError> {
     let mut faults = Vec::new();
-    match read(source) {
+    match read(source, purpose) {
         Err(fault) => faults.push(fault),
-        Ok(Read { warnings: lints, failing }) => {
+        Ok(Read { warnings: lints, failing, tools }) => {
             faults.extend(lints);
-            match Script::compile_here(source) {
-                Ok(script) => faults.extend(warnings(source, script.functions).into_iter().chain(failing)),
+            // What is wrong with tools is told below, also beside what is wrong with the top level.
+            let compiled = if tools.is_empty() { purpose } else { &Purpose::Tools(Vec::new()) };
+            match Script::compile_here(source, compiled) {
+                Ok(script) => faults.extend(warnings(source, purpose, script.functions).into_iter().chain(failing)),
                 Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
                 Err(error) => faults.push(with_position(&error.to_string())),
             }
+            faults.extend(tools);
         }
     }
     for fault in &mut faults {
@@ -73,9 +76,9 @@ pub(super) fn check_here(source: &str) -> Result<Vec<Fault>, AgentError> {
 }
 
 /// What the author of a usable script should know of its functions.
-fn warnings(source: &str, functions: Functions) -> Vec<Fault> {
+fn warnings(source: &str, purpose: &Purpose, functions: Functions) -> Vec<Fault> {
     let mut warnings = Vec::new();
-    if functions.reply.is_none() {
+    if *purpose == Purpose::Answers && functions.reply.is_none() {
         let what = "the script has no reply(conv, text), so it only greets";
         warnings.push(without_position(false, what.to_owned()));
     }
@@ -93,9 +96,11 @@ struct Read {
     /// What would fail whenever it runs. It is of no use to the author while the script can't be
     /// compiled.
     failing: Vec<Fault>,
+    /// What is wrong with the functions that are to be tools.
+    tools: Vec<Fault>,
 }
 
-fn read(source: &str) -> Result<Read, Fault> {
+fn read(source: &str, purpose: &Purpose) -> Result<Read, Fault> {
     if let Some((line, message)) = super::depth::too_deep(source) {
         return Err(Fault { line, column: 1, fatal: true, message });
     }
@@ -107,12 +112,16 @@ fn read(source: &str) -> Result<Read, Fault> {
     let names = ModuleNames::of(ast.statement());
     let mut failing: Vec<Fault> = Vec::new();
     let never_run = dead::spans(&names, ast.statement());
-    let found = conv_use::faults(&names)
+    let gets_conv = |name: &&String| {
+        names.function(name).is_some_and(|tool| positional_names(tool.parameters()).next() == Some(tools::CONV))
+    };
+    let with_conv: Vec<String> = purpose.tools().iter().filter(gets_conv).cloned().collect();
+    let found = conv_use::faults(&names, &with_conv)
         .into_iter()
         .chain(returns::faults(&names))
         .chain(greeting::faults(&names, ast.statement()))
         .chain(unbound::faults(ast.statement()))
-        .chain(types::faults(source, ast.statement(), &names));
+        .chain(types::faults(source, ast.statement(), &names, &with_conv));
     for (span, what) in found.filter(|(span, _)| !never_run.iter().any(|dead| dead.contains(span.begin()))) {
         let fault = Fault::at(&ast.file_span(span).resolve_span(), true, what);
         // What was said better before is not said again.
@@ -120,7 +129,8 @@ fn read(source: &str) -> Result<Read, Fault> {
             failing.push(fault);
         }
     }
-    Ok(Read { warnings, failing })
+    let tools = tools::functions_of(source, &ast, purpose.tools()).err().unwrap_or_default();
+    Ok(Read { warnings, failing, tools })
 }
 
 impl Fault {

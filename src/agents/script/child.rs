@@ -17,9 +17,9 @@ use tokio::sync::oneshot;
 use super::interpret::{MOST_TIME, MOST_TIME_OF_TOP_LEVEL, over_time};
 use super::memory::{OVER_MEMORY, OVER_STACK};
 use super::process::COMMAND;
-use super::protocol::{MOST_ANSWER, Ran, Request, Response, Run, RunRequest, Source, Stop};
+use super::protocol::{MOST_ANSWER, Output, Ran, Request, Response, Run, RunRequest, Source, Stop};
 use super::slots::{Meter, QUICK, QUICK_TO_READ};
-use crate::agents::{AgentError, Answer};
+use crate::agents::AgentError;
 
 /// How many scripts a runner keeps compiled.
 const MOST_SCRIPTS: usize = 200;
@@ -180,7 +180,8 @@ impl Runner {
         }
         let (meter, began) = (self.clock.and_then(Meter::of), Instant::now());
         allow(&self.allowed, QUICK_TO_READ);
-        let request = Request::Read { key: source.key.clone(), source: source.text.clone() };
+        let (key, text, purpose) = (source.key.clone(), source.text.clone(), source.purpose.clone());
+        let request = Request::Read { key, source: text, purpose };
         let answer = self.send(&request, READ).await?;
         ran.reading = used_since(meter, began);
         allow(&self.allowed, QUICK + ran.reading);
@@ -201,7 +202,7 @@ impl Runner {
         &mut self,
         key: &str,
         runs: &[Run],
-        answers: &mut Vec<(Result<Answer, AgentError>, Duration)>,
+        answers: &mut Vec<(Result<Output, AgentError>, Duration)>,
     ) -> Result<(), Broken> {
         if self.is_over {
             return Err(Broken::Over);
@@ -222,7 +223,7 @@ impl Runner {
                 let (response, is_last) = answer_of(from, meter, RUN).await?;
                 *is_over = is_last;
                 let answer = match response {
-                    Response::Ran(answer) => Ok(*answer),
+                    Response::Ran(output) => Ok(*output),
                     Response::Failed(error) => Err(error),
                     _ => Err(other_answer()),
                 };

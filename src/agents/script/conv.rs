@@ -45,6 +45,8 @@ pub struct Conv<'v> {
     history: Value<'v>,
     messages: Value<'v>,
     media: Value<'v>,
+    /// Only in a tool.
+    call_id: Option<String>,
     log: Value<'v>,
     texts: RefCell<Vec<String>>,
     /// How many characters of further texts were cut.
@@ -70,6 +72,11 @@ impl<'v> Conv<'v> {
         let messages: &[String] = match call {
             Call::Start => &[],
             Call::Reply { texts } => texts,
+            Call::Tool(tool) => &tool.texts,
+        };
+        let call_id = match call {
+            Call::Start | Call::Reply { .. } => None,
+            Call::Tool(tool) => Some(tool.call_id.clone()),
         };
         let media: Vec<Value> = conversation.media.iter().map(|medium| heap.alloc(medium)).collect();
         let log = heap.alloc_complex_no_freeze(Log { lines: RefCell::default() });
@@ -84,6 +91,7 @@ impl<'v> Conv<'v> {
             history: heap.alloc(history),
             messages: heap.alloc(messages),
             media: heap.alloc(media),
+            call_id,
             log,
             texts: RefCell::default(),
             cut: RefCell::default(),
@@ -146,7 +154,7 @@ type Attribute = (&'static str, fn() -> Ty, Read);
 
 /// The attributes of `conv` with their types; the methods are below. The check of scripts knows
 /// both from here. The items of a list may be changed, so lists are of any type.
-const ATTRIBUTES: [Attribute; 11] = [
+const ATTRIBUTES: [Attribute; 12] = [
     ("id", Ty::string, |conv, heap| heap.alloc(conv.id.as_str())),
     ("channel_type", Ty::string, |conv, heap| heap.alloc(conv.channel_type.as_str())),
     ("caller_number", Ty::string, |conv, heap| heap.alloc(conv.caller_number.as_str())),
@@ -157,6 +165,7 @@ const ATTRIBUTES: [Attribute; 11] = [
     ("history", Ty::any, |conv, _| conv.history),
     ("messages", Ty::any, |conv, _| conv.messages),
     ("media", Ty::any, |conv, _| conv.media),
+    ("call_id", Ty::any, |conv, heap| conv.call_id.as_deref().map_or(Value::new_none(), |id| heap.alloc(id))),
     ("log", Ty::starlark_value::<Log>, |conv, _| conv.log),
 ];
 

@@ -22,14 +22,16 @@ type Def = DefP<AstNoPayload>;
 type Lambda = LambdaP<AstNoPayload>;
 type Call<'a> = (&'a AstExpr, &'a [AstArgument]);
 
-/// The uses that fail, each with its place.
-pub(super) fn faults(names: &ModuleNames) -> Vec<(Span, String)> {
+/// The uses that fail, each with its place. `tools` are the names of functions that a language
+/// model may call.
+pub(super) fn faults(names: &ModuleNames, tools: &[String]) -> Vec<(Span, String)> {
     if names.asks_for_any {
         return Vec::new();
     }
     let members = Members::new();
     let mut search = Search { names, members: &members, faults: Vec::new(), passed: HashMap::new() };
-    for function in functions::names().filter_map(|name| names.function(name)) {
+    let own = functions::names().filter_map(|name| names.function(name));
+    for function in own.chain(tools.iter().filter_map(|name| names.function(name))) {
         if let Some(conv) = positional_names(function.parameters()).next() {
             search.look_into(function, conv);
         }

@@ -16,6 +16,7 @@ use starlark::eval::Evaluator;
 
 use super::certain::{self, Cause, Names};
 use super::check::Fault;
+use super::functions::Purpose;
 use super::interpret::{Limits, MOST_TIME_OF_TOP_LEVEL, OF_TOP_LEVEL, Script, cpu_time, read_answer};
 use super::protocol::{Call, Run};
 use super::samples;
@@ -31,9 +32,9 @@ const OF_ALL: Duration = Duration::from_millis(250);
 const FIRST: usize = 1;
 
 /// What fails with the samples: with every text, which is fatal, or with those that were tried.
-pub(super) fn faults(source: &str) -> Vec<Fault> {
+pub(super) fn faults(source: &str, purpose: &Purpose) -> Vec<Fault> {
     let limits = Limits { notes_lines: true, time: MOST_TIME_OF_TOP_LEVEL, ..OF_TOP_LEVEL };
-    let Ok(script) = Script::compile_within(source, &limits) else { return Vec::new() };
+    let Ok(script) = Script::compile_within(source, purpose, &limits) else { return Vec::new() };
     // A panic leaves only the heap of the run behind.
     let trying = AssertUnwindSafe(|| try_all(source, &script));
     catch_unwind(trying).unwrap_or_default()

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
+use super::functions::Purpose;
 use super::interpret::{Script, on_own_thread};
-use super::tests::conversation;
+use super::tests::{answered, conversation, replying};
 use crate::agents::AgentError;
 use crate::domain::agent_error::shown;
 
@@ -40,7 +41,8 @@ const MISHANDLED: [(&str, &str); 26] = [
 fn mishandled(expression: &str, text: String) -> Result<String, AgentError> {
     let source = format!("def reply(conv, text):\n    return str({expression})");
     on_own_thread(move || {
-        let run = Script::compile_here(&source)?.call("reply", conversation("sms"), Some(vec![text]));
+        let script = Script::compile_here(&source, &Purpose::Answers)?;
+        let run = answered(&script, replying(conversation("sms"), &[&text]));
         Ok(run.map_or_else(|error| error.to_string(), |_| String::new()))
     })
 }
@@ -65,11 +67,8 @@ fn what_a_script_leaves_in_its_state_or_returns_is_not_shown_either() {
         ["conv.state[text] = set()", "conv.state.a = {text: set()}", "return {text: 1}", "return {(text, 1): 1}"]
     {
         let source = format!("def reply(conv, text):\n    {body}");
-        let run = Script::compile(&source).expect("compiles").call(
-            "reply",
-            conversation("sms"),
-            Some(vec!["my wife Jane".to_owned()]),
-        );
+        let script = Script::compile(&source).expect("compiles");
+        let run = answered(&script, replying(conversation("sms"), &["my wife Jane"]));
         let error = shown(&run.expect_err(body).to_string());
         assert!(!error.contains("Jane") && error.len() > 20, "{error}");
     }

@@ -33,12 +33,15 @@ struct Call<'a> {
 }
 
 impl<'a> Evident<'a> {
-    pub(super) fn of(names: &ModuleNames<'a>, top: &'a AstStmt) -> Self {
+    /// `tools` are the names of functions that a language model may call. What it gives them beside
+    /// conv is not evident.
+    pub(super) fn of(names: &ModuleNames<'a>, top: &'a AstStmt, tools: &[String]) -> Self {
         let mut known = HashMap::new();
-        for name in functions::names() {
+        let own = functions::names().map(|name| (name, &[Known::Conv, Known::Text][..]));
+        for (name, arguments) in own.chain(tools.iter().map(|name| (name.as_str(), &[Known::Conv][..]))) {
             let Some(Function::Def(def)) = names.function(name) else { continue };
             let parameters = positional_names(&def.params);
-            known.extend(parameters.zip([Known::Conv, Known::Text]).map(|(parameter, what)| {
+            known.extend(parameters.zip(arguments.iter().copied()).map(|(parameter, what)| {
                 let function = def.name.node.ident.as_str();
                 ((function, parameter), what)
             }));

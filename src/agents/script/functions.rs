@@ -1,10 +1,31 @@
 //! Finds the functions of a script that textback calls, and refuses those that could never be
 //! called: what is known when a script is saved is not left to its first message.
 
+use serde::{Deserialize, Serialize};
 use starlark::docs::{DocItem, DocMember, DocParam, DocParams};
 use starlark::environment::FrozenModule;
 
 use crate::domain::suggestion::nearest;
+
+/// What a script is for, which decides what it must define.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// It answers: it defines `start`, `reply` or both.
+    Answers,
+    /// A language model answers, and may call the functions of these names. The script may define
+    /// `start`.
+    Tools(Vec<String>),
+}
+
+impl Purpose {
+    /// The names of the functions that are tools.
+    pub fn tools(&self) -> &[String] {
+        match self {
+            Self::Answers => &[],
+            Self::Tools(names) => names,
+        }
+    }
+}
 
 /// A function that textback calls.
 struct Called {
@@ -52,8 +73,16 @@ pub(super) struct Unusable {
 }
 
 /// The functions of a compiled script, if textback can call them.
-pub(super) fn find(module: &FrozenModule) -> Result<Functions, Unusable> {
+pub(super) fn find(module: &FrozenModule, purpose: &Purpose) -> Result<Functions, Unusable> {
     let functions = Functions { start: START.find(module)?, reply: REPLY.find(module)?, end: END.find(module)? };
+    match purpose {
+        Purpose::Answers => answers(module, functions),
+        Purpose::Tools(_) => Ok(functions),
+    }
+}
+
+/// The functions of a script that answers, if it can.
+fn answers(module: &FrozenModule, functions: Functions) -> Result<Functions, Unusable> {
     if functions.reply.is_none()
         && let Some(name) = misspelt(module)
     {

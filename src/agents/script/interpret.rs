@@ -18,12 +18,14 @@ use starlark::values::dict::DictRef;
 use starlark::values::{Value, ValueLike};
 
 use super::conv::{Conv, State};
-use super::functions::{self, Functions};
+use super::functions::{self, Functions, Purpose};
 use super::json::to_json;
-use super::protocol::{Call, Run};
-use super::{depth, memory};
+use super::protocol::{Call, Output, Run};
+use super::tools::{self, ToolFunction};
+use super::{depth, memory, tool_arguments, tool_outcome};
 use crate::agents::answer::{AnswerFields, Unclear};
-use crate::agents::{AgentError, Answer, MOST_TEXTS, at_most};
+use crate::agents::tool::{ToolAnswer, ToolCall};
+use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::{agent_error, bounds};
 
 /// The most function calls and loop iterations of one run. One takes about 50 ns at least.
@@ -61,27 +63,35 @@ pub struct Script {
     pub(super) module: FrozenModule,
     /// The functions that textback calls.
     pub(super) functions: Functions,
+    /// The functions that a language model may call, in the order of their names.
+    tools: Vec<ToolFunction>,
 }
 
 impl Script {
-    /// Compiles a script and runs its top level on a separate thread.
+    /// Compiles a script that answers and runs its top level on a separate thread.
     #[cfg(test)]
     pub fn compile(source: &str) -> Result<Self, AgentError> {
-        let source = source.to_owned();
-        on_own_thread(move || Self::compile_here(&source))
+        Self::compile_for(source, &Purpose::Answers)
+    }
+
+    /// The same for a script of any purpose.
+    #[cfg(test)]
+    pub fn compile_for(source: &str, purpose: &Purpose) -> Result<Self, AgentError> {
+        let (source, purpose) = (source.to_owned(), purpose.clone());
+        on_own_thread(move || Self::compile_here(&source, &purpose))
     }
 
     /// Compiles a script and runs its top level on the current thread, which must be one of
     /// [`on_own_thread`] for its stack. The error names line and column.
-    pub(super) fn compile_here(source: &str) -> Result<Self, AgentError> {
-        Self::compile_within(source, &OF_TOP_LEVEL)
+    pub(super) fn compile_here(source: &str, purpose: &Purpose) -> Result<Self, AgentError> {
+        Self::compile_within(source, purpose, &OF_TOP_LEVEL)
     }
 
     /// The same within other limits. Only a script that was compiled so notes the lines that it
     /// runs.
-    pub(super) fn compile_within(source: &str, limits: &Limits) -> Result<Self, AgentError> {
+    pub(super) fn compile_within(source: &str, purpose: &Purpose, limits: &Limits) -> Result<Self, AgentError> {
         let before = memory::live();
-        let script = compile_here(source, limits)?;
+        let script = compile_here(source, purpose, limits)?;
         let kept = memory::live() - before;
         if kept > MOST_KEPT {
             return Err(AgentError::Unusable(format!(
@@ -94,27 +104,38 @@ impl Script {
     }
 
     /// Runs a script on the current thread, which must be one of [`on_own_thread`] for its stack. A
-    /// function that the script does not define changes nothing.
-    pub fn run(&self, run: Run) -> Result<Answer, AgentError> {
+    /// start function or a `reply` that the script does not define changes nothing.
+    pub fn run(&self, run: Run) -> Result<Output, AgentError> {
         self.run_within(run, &OF_A_RUN)
     }
 
     /// The same within other limits.
-    pub(super) fn run_within(&self, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
-        let function = match &run.call {
-            Call::Start => self.functions.start,
-            Call::Reply { .. } => self.functions.reply,
-        };
-        let Some(function) = function else { return Ok(Answer::silent(run.conversation)) };
+    pub(super) fn run_within(&self, run: Run, limits: &Limits) -> Result<Output, AgentError> {
         // A panic leaves only the heap of the run behind, and nothing uses it again.
-        let running = AssertUnwindSafe(|| self.call(function, run, limits));
+        let running = AssertUnwindSafe(|| match run.call {
+            Call::Start => self.answer(self.functions.start, run, limits).map(Output::Answer),
+            Call::Reply { .. } => self.answer(self.functions.reply, run, limits).map(Output::Answer),
+            Call::Tool(call) => self.use_tool(run.conversation, call, limits).map(Output::Tool),
+        });
         catch_unwind(running).unwrap_or_else(|_| Err(panicked()))
     }
 
-    fn call(&self, function: &str, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
+    fn answer(&self, function: Option<&str>, run: Run, limits: &Limits) -> Result<Answer, AgentError> {
+        let Some(function) = function else { return Ok(Answer::silent(run.conversation)) };
         self.evaluate(function, run, limits, |returned, evaluator, [conv, state]| {
             let returned = returned.map_err(|error| readable(function, &error, evaluator, limits))?;
             read_answer(function, returned, conv, state)
+        })
+    }
+
+    fn use_tool(&self, conversation: Conversation, call: ToolCall, limits: &Limits) -> Result<ToolAnswer, AgentError> {
+        let call = tool_arguments::accept_call(&self.tools, call)?;
+        let name = call.name.clone();
+        let run = Run { conversation, call: Call::Tool(call) };
+        self.evaluate(&name, run, limits, |returned, evaluator, [conv, state]| {
+            let returned = returned.map_err(|error| readable(&name, &error, evaluator, limits))?;
+            let outcome = tool_outcome::read(&name, returned)?;
+            Ok(ToolAnswer { outcome, answer: left_in(conv, state, |_| Ok(()))? })
         })
     }
 
@@ -134,16 +155,22 @@ impl Script {
         let Run { conversation, call } = run;
         Module::with_temp_heap(|module| {
             let heap = module.heap();
-            let found = self.module.get(function).map_err(|error| AgentError::Unusable(error.to_string()))?;
+            // The name of a tool may begin with _, which makes it private.
+            let found = self.module.get_any_visibility(function);
+            let (found, _) = found.map_err(|error| AgentError::Unusable(error.to_string()))?;
             let function_value = heap.access_owned_frozen_value(&found);
             let state = State::alloc(&conversation.state, heap);
             let conv = Conv::alloc(conversation, &call, state, heap);
-            let arguments = match &call {
-                Call::Start => vec![conv],
-                Call::Reply { texts } => vec![conv, heap.alloc(texts.join("\n"))],
+            let (arguments, named) = match &call {
+                Call::Start => (vec![conv], Vec::new()),
+                Call::Reply { texts } => (vec![conv, heap.alloc(texts.join("\n"))], Vec::new()),
+                Call::Tool(tool) => {
+                    let named = tool.arguments.iter().map(|(name, value)| (name.as_str(), heap.alloc(value)));
+                    (vec![conv], named.collect())
+                }
             };
             let mut evaluator = bounded(&module, limits)?;
-            let returned = evaluator.eval_function(function_value, &arguments, &[]);
+            let returned = evaluator.eval_function(function_value, &arguments, &named);
             read(returned, &evaluator, [conv, state])
         })
     }
@@ -151,6 +178,15 @@ impl Script {
 
 /// The answer of a run that returned a value.
 pub(super) fn read_answer(function: &str, returned: Value, conv: Value, state: Value) -> Result<Answer, AgentError> {
+    left_in(conv, state, |answer| read_returned(function, returned, answer))
+}
+
+/// What a run left in conv, with what `add` adds of what it returned.
+fn left_in(
+    conv: Value,
+    state: Value,
+    add: impl FnOnce(&mut Answer) -> Result<(), AgentError>,
+) -> Result<Answer, AgentError> {
     let conv = conv.downcast_ref::<Conv>().ok_or_else(|| AgentError::Failed("conv is gone".to_owned()))?;
     let mut answer = Answer {
         texts: conv.texts(),
@@ -160,19 +196,21 @@ pub(super) fn read_answer(function: &str, returned: Value, conv: Value, state: V
         log: conv.log_lines(),
         ..Answer::default()
     };
-    read_returned(function, returned, &mut answer)?;
+    add(&mut answer)?;
     let (texts, cut) = at_most(answer.texts, MOST_TEXTS);
     (answer.texts, answer.cut) = (texts, answer.cut + cut);
     answer.state = read_state(state)?;
     Ok(answer)
 }
 
-fn compile_here(source: &str, limits: &Limits) -> Result<Script, AgentError> {
+fn compile_here(source: &str, purpose: &Purpose, limits: &Limits) -> Result<Script, AgentError> {
     if let Some((line, what)) = depth::too_deep(source) {
         return Err(AgentError::Unusable(format!("line {line}, column 1: {what}")));
     }
     let ast = AstModule::parse("agent.star", source.to_owned(), &dialect())
         .map_err(|error| AgentError::Unusable(one_line(&error)))?;
+    // The interpreter consumes what was parsed.
+    let tools = tools::functions_of(source, &ast, purpose.tools());
     Module::with_temp_heap(|module| {
         {
             let mut evaluator = bounded(&module, limits)?;
@@ -185,14 +223,18 @@ fn compile_here(source: &str, limits: &Limits) -> Result<Script, AgentError> {
             }
         }
         let module = module.freeze().map_err(|error| AgentError::Unusable(format!("{error:?}")))?;
-        let functions = functions::find(&module).map_err(|fault| {
+        let functions = functions::find(&module, purpose).map_err(|fault| {
             let at = fault.name.and_then(|name| functions::position_of(source, &name));
             AgentError::Unusable(match at {
                 Some((line, column)) => format!("line {line}, column {column}: {}", fault.what),
                 None => fault.what,
             })
         })?;
-        Ok(Script { module, functions })
+        let tools = tools.map_err(|faults| {
+            let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            AgentError::Unusable(told.join("\n"))
+        })?;
+        Ok(Script { module, functions, tools })
     })
 }
 

@@ -30,15 +30,20 @@ mod samples;
 pub mod sandbox;
 mod slots;
 mod slowness;
+mod tool_arguments;
+mod tool_outcome;
 mod tool_parameters;
-mod tools;
+pub mod tools;
 mod type_words;
 mod typed;
 mod types;
 mod unbound;
 
+use super::tool::{ToolAnswer, ToolCall};
 use super::{Agent, AgentError, AgentFuture, Answer, Conversation, TurnInput};
-use protocol::{Call, Run, Source};
+use child::other_answer;
+pub use functions::Purpose;
+use protocol::{Call, Output, Run, Source};
 use queue::Queue;
 use runner::Runners;
 pub use slots::Headroom;
@@ -53,19 +58,34 @@ pub struct ScriptAgent {
 impl ScriptAgent {
     /// A project's script, which is compiled at its first turn. `key` identifies the script, so
     /// each script needs its own key.
-    pub fn new(runners: Runners, project: Uuid, key: String, text: String) -> Self {
-        Self { runs: Queue::new(runners, Source { project, key, text }) }
+    pub fn new(runners: Runners, project: Uuid, key: String, text: String, purpose: Purpose) -> Self {
+        Self { runs: Queue::new(runners, Source { project, key, text, purpose }) }
     }
 
     async fn run(&self, run: Run) -> Result<Answer, AgentError> {
         let is_defined = self.runs.functions().is_none_or(|defined| match &run.call {
             Call::Start => defined.has_start,
             Call::Reply { .. } => defined.has_reply,
+            Call::Tool(_) => true,
         });
         if !is_defined {
             return Ok(Answer::silent(run.conversation));
         }
-        self.runs.run(run).await
+        match self.runs.run(run).await? {
+            Output::Answer(answer) => Ok(answer),
+            Output::Tool(_) => Err(other_answer()),
+        }
+    }
+
+    /// Calls a function of the script that is a tool of a language model ([`Purpose::Tools`]).
+    ///
+    /// Errors: the text of `Failed` and `OverLimit` is for the model too: what is wrong with the
+    /// name or the arguments that it gave, or where the function failed, with line and column.
+    pub async fn tool(&self, conversation: Conversation, call: ToolCall) -> Result<ToolAnswer, AgentError> {
+        match self.runs.run(Run { conversation, call: Call::Tool(call) }).await? {
+            Output::Tool(answer) => Ok(answer),
+            Output::Answer(_) => Err(other_answer()),
+        }
     }
 }
 
@@ -94,3 +114,5 @@ mod error_tests;
 mod saved_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_tests;

@@ -156,8 +156,8 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
             scripts.clear();
             Ok(Response::Forgotten)
         }
-        Request::Read { key, source } => {
-            let script = Script::compile_here(&source)?;
+        Request::Read { key, source, purpose } => {
+            let script = Script::compile_here(&source, &purpose)?;
             let Functions { start, reply, .. } = script.functions;
             let functions = DefinedFunctions { has_start: start.is_some(), has_reply: reply.is_some() };
             scripts.insert(key, script);
@@ -166,10 +166,10 @@ fn try_answer(request: Request, scripts: &mut HashMap<String, Script>) -> Result
         Request::Run { key, conversation, call } => {
             let script = scripts.get(&key);
             let script = script.ok_or_else(|| AgentError::Ours("the script was not read".to_owned()))?;
-            script.run(Run { conversation: *conversation, call }).map(|answer| Response::Ran(Box::new(answer)))
+            script.run(Run { conversation: *conversation, call }).map(|output| Response::Ran(Box::new(output)))
         }
-        Request::Check { source } => check_here(&source).map(Response::Checked),
-        Request::Try { source } => Ok(Response::Checked(dry_run::faults(&source))),
+        Request::Check { source, purpose } => check_here(&source, &purpose).map(Response::Checked),
+        Request::Try { source, purpose } => Ok(Response::Checked(dry_run::faults(&source, &purpose))),
         Request::Fill { template, variables } => {
             let filled = crate::agents::template::fill(&template, &variables);
             Ok(Response::Filled(filled.map_err(|what| bounds::error(&what))))

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::check::Fault;
+use super::functions::Purpose;
+use crate::agents::tool::{ToolAnswer, ToolCall};
 use crate::agents::{AgentError, Answer, Conversation};
 
 /// The longest answer of a runner, in bytes of JSON. A turn's texts and state are far smaller.
@@ -26,13 +28,13 @@ pub(super) enum Request {
     /// Forget all scripts.
     Forget,
     /// Compile a script and keep it under a key.
-    Read { key: String, source: String },
+    Read { key: String, source: String, purpose: Purpose },
     /// Run a compiled script.
     Run { key: String, conversation: Box<Conversation>, call: Call },
     /// Report a script's faults.
-    Check { source: String },
+    Check { source: String, purpose: Purpose },
     /// Run a script that has no faults with sample texts, and report what fails whatever a text is.
-    Try { source: String },
+    Try { source: String, purpose: Purpose },
     /// Render a template.
     Fill { template: String, variables: Map<String, Value> },
     /// Report why a template can't be parsed.
@@ -59,7 +61,7 @@ pub(super) enum Response {
     },
     Forgotten,
     Read(DefinedFunctions),
-    Ran(Box<Answer>),
+    Ran(Box<Output>),
     Checked(Vec<Fault>),
     /// The text, or what is wrong with the template or its variables.
     Filled(Result<String, String>),
@@ -77,6 +79,17 @@ pub enum Call {
     Start,
     /// `reply`, with the texts that wait.
     Reply { texts: Vec<String> },
+    /// A function that is a tool of a language model.
+    Tool(ToolCall),
+}
+
+/// What a run gives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Output {
+    /// Of [`Call::Start`] and [`Call::Reply`].
+    Answer(Answer),
+    /// Of [`Call::Tool`].
+    Tool(ToolAnswer),
 }
 
 /// A run of a script.
@@ -91,6 +104,7 @@ pub(super) struct Source {
     /// Identifies the script in a runner.
     pub(super) key: String,
     pub(super) text: String,
+    pub(super) purpose: Purpose,
 }
 
 /// Why runs have no answer.
@@ -114,7 +128,7 @@ pub(super) enum Stop {
 #[derive(Default)]
 pub(super) struct Ran {
     /// The answers in order, each with the CPU time that its run used.
-    pub(super) answers: Vec<(Result<Answer, AgentError>, Duration)>,
+    pub(super) answers: Vec<(Result<Output, AgentError>, Duration)>,
     /// What stopped the other runs.
     pub(super) stop: Option<Stop>,
     /// The functions of the script and the time to compile it, if it was compiled for these runs.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::protocol::{DefinedFunctions, Ran, Run, Source, Stop};
+use super::protocol::{DefinedFunctions, Output, Ran, Run, Source, Stop};
 use super::runner::{Runners, too_many_ended};
 use super::slots::{Headroom, Pace, QueuePermit, at};
 use super::slowness::Slowness;
-use crate::agents::{AgentError, Answer};
+use crate::agents::AgentError;
 
 /// How often a run is sent to a runner that ends without an answer for an unknown reason.
 const MOST_TRIES: usize = 3;
@@ -20,7 +20,7 @@ const UNREADABLE: Duration = Duration::from_secs(30);
 
 struct Waiting {
     run: Run,
-    answer: oneshot::Sender<Result<Answer, AgentError>>,
+    answer: oneshot::Sender<Result<Output, AgentError>>,
     /// Whether it was in a batch whose runner ended. It may be the cause, so it is retried alone.
     alone: bool,
     tries: usize,
@@ -78,7 +78,7 @@ impl Queue {
     }
 
     /// Runs the script.
-    pub async fn run(&self, run: Run) -> Result<Answer, AgentError> {
+    pub async fn run(&self, run: Run) -> Result<Output, AgentError> {
         let (answer, receiver) = oneshot::channel();
         let mut waiting = Waiting { run, answer, alone: false, tries: 0, permit: None };
         let pace = {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::check::Fault;
 use super::child::{Bound, Broken, FILL, READ, Runner, allow, lower_priority, other_answer};
+use super::functions::Purpose;
 use super::protocol::{Ran, Request, Response, Run, Source, Stop};
 use super::slots::{Meter, Pace, QUICK, Slot, Slots};
 use crate::agents::AgentError;
@@ -107,8 +108,8 @@ impl Runners {
     }
 
     /// Returns the faults of a project's script.
-    pub async fn check(&self, project: Uuid, source: &str) -> Result<Vec<Fault>, AgentError> {
-        let request = Request::Check { source: source.to_owned() };
+    pub async fn check(&self, project: Uuid, source: &str, purpose: &Purpose) -> Result<Vec<Fault>, AgentError> {
+        let request = Request::Check { source: source.to_owned(), purpose: purpose.clone() };
         let mut faults = match self.request_in_time(project, &request, READ).await? {
             Response::Checked(faults) => faults,
             Response::Failed(error) => return Err(error),
@@ -117,7 +118,7 @@ impl Runners {
         if faults.iter().any(|fault| fault.fatal) {
             return Ok(faults);
         }
-        let request = Request::Try { source: source.to_owned() };
+        let request = Request::Try { source: source.to_owned(), purpose: purpose.clone() };
         match self.request_in_time(project, &request, READ).await {
             Ok(Response::Checked(more)) => faults.extend(more),
             Ok(Response::Failed(AgentError::Ours(what))) | Err(AgentError::Ours(what)) => {

@@ -1,9 +1,8 @@
 //! Tests what is refused when a script is saved: each refused script also fails when it runs, and
 //! each accepted one runs.
 
-use super::check::check;
 use super::interpret::Script;
-use super::tests::{conversation, replying};
+use super::tests::{answered, check, conversation, replying};
 use crate::agents::{AgentError, Answer};
 
 fn refusals(source: &str) -> Vec<String> {
@@ -12,7 +11,7 @@ fn refusals(source: &str) -> Vec<String> {
 
 /// What a script answers to a text.
 fn answer(source: &str, text: &str) -> Result<Answer, AgentError> {
-    Script::compile(source)?.run(replying(conversation("sms"), &[text]))
+    answered(&Script::compile(source)?, replying(conversation("sms"), &[text]))
 }
 
 /// A script whose reply runs some lines.

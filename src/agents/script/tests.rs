@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::check::check;
+use super::check::{self, Fault};
+use super::functions::Purpose;
 use super::interpret::{Limits, OF_A_RUN, Script};
-use super::protocol::{Call, Run};
+use super::protocol::{Call, Output, Run};
 use crate::agents::{AgentError, Answer, Conversation, HistoryEntry};
 use crate::domain::bounds;
 
@@ -31,6 +32,23 @@ pub(super) fn conversation(channel: &str) -> Conversation {
     }
 }
 
+/// The faults of a script that answers.
+pub(super) fn check(source: &str) -> Vec<Fault> {
+    check::check(source, &Purpose::Answers)
+}
+
+/// What a script answers in a run.
+pub(super) fn answered(script: &Script, run: Run) -> Result<Answer, AgentError> {
+    script.run(run).map(answer_of)
+}
+
+fn answer_of(output: Output) -> Answer {
+    match output {
+        Output::Answer(answer) => answer,
+        Output::Tool(tool) => panic!("it is of a tool: {tool:?}"),
+    }
+}
+
 /// A run of `reply`.
 pub(super) fn replying(conversation: Conversation, texts: &[&str]) -> Run {
     let texts = texts.iter().map(|text| (*text).to_owned()).collect();
@@ -41,14 +59,14 @@ fn starting(conversation: Conversation) -> Run {
     Run { conversation, call: Call::Start }
 }
 
-fn with_state(state: Json) -> Conversation {
+pub(super) fn with_state(state: Json) -> Conversation {
     let mut conversation = conversation("sms");
     conversation.state = state.as_object().cloned().expect("an object");
     conversation
 }
 
 fn reply(source: &str, text: &str) -> Result<Answer, AgentError> {
-    Script::compile(source)?.run(replying(conversation("sms"), &[text]))
+    answered(&Script::compile(source)?, replying(conversation("sms"), &[text]))
 }
 
 fn texts_of(source: &str, text: &str) -> Vec<String> {
@@ -58,7 +76,7 @@ fn texts_of(source: &str, text: &str) -> Vec<String> {
 #[test]
 fn the_seeds_start_function_runs_verbatim() {
     let script = Script::compile(SEED).expect("compiles");
-    let start = |channel| script.run(starting(conversation(channel))).expect("runs").state;
+    let start = |channel| answered(&script, starting(conversation(channel))).expect("runs").state;
     assert_eq!(
         start("sms"),
         *json!({"greet_message": "Hi, you've reached [Company]. How can I help?"}).as_object().expect("object")
@@ -71,7 +89,7 @@ fn the_seeds_start_function_runs_verbatim() {
 fn start_function_is_start_by_its_other_name() {
     let script = Script::compile("def start_function(conv):\n    return \"hello\"").expect("compiles");
     assert_eq!(script.functions.start, Some("start_function"));
-    assert_eq!(script.run(starting(conversation("sms"))).expect("runs").texts, ["hello"]);
+    assert_eq!(answered(&script, starting(conversation("sms"))).expect("runs").texts, ["hello"]);
 }
 
 #[test]
@@ -135,8 +153,8 @@ def reply(conv, text):
     return str(conv.state.missing)
 ";
     let script = Script::compile(source).expect("compiles");
-    let first = script.run(replying(with_state(json!({})), &["a"])).expect("runs");
-    let second = script.run(replying(with_state(Json::Object(first.state)), &["b"])).expect("runs");
+    let first = answered(&script, replying(with_state(json!({})), &["a"])).expect("runs");
+    let second = answered(&script, replying(with_state(Json::Object(first.state)), &["b"])).expect("runs");
     assert_eq!(Json::Object(second.state), json!({"items_seen": ["a", "b"], "count": 2}));
     assert_eq!((second.texts, second.language.as_deref()), (vec!["None".to_owned()], Some("de")));
 }
@@ -144,10 +162,8 @@ def reply(conv, text):
 #[test]
 fn numbers_of_any_size_last() {
     let state = json!({"big": 12345678901234567890_u64, "small": -7, "half": 0.5, "deep": {"list": [1, null, true]}});
-    let answer = Script::compile("def reply(conv, text): return None")
-        .expect("compiles")
-        .run(replying(with_state(state.clone()), &[]))
-        .expect("runs");
+    let script = Script::compile("def reply(conv, text): return None").expect("compiles");
+    let answer = answered(&script, replying(with_state(state.clone()), &[])).expect("runs");
     assert_eq!(Json::Object(answer.state), state);
 }
 
@@ -211,7 +227,7 @@ fn no_words_of_a_script_or_of_who_texts_it_pass_for_a_bound() {
             // The same as the script's own words, in its start and at its top level.
             let script =
                 Script::compile(&format!("def start(conv):\n    text = {words:?}\n    {body}")).expect("compiles");
-            let error = script.run(starting(conversation("sms"))).expect_err("fails");
+            let error = answered(&script, starting(conversation("sms"))).expect_err("fails");
             assert!(matches!(error, AgentError::Failed(_)), "{body}: {error:?}");
         }
         for body in ["fail(text)", "{}[text]", "int(text)"] {
@@ -240,7 +256,7 @@ fn each_bound_is_told_as_such() {
         (depth, patient, "reply called itself over 64 deep"),
     ] {
         let run = replying(conversation("sms"), &["hi"]);
-        let ended = Script::compile(source).expect("compiles").run_within(run, &limits);
+        let ended = Script::compile(source).expect("compiles").run_within(run, &limits).map(answer_of);
         assert_eq!(ended, Err(AgentError::OverLimit(words.to_owned())));
     }
     let top = Script::compile(
@@ -255,10 +271,10 @@ fn a_function_that_is_not_defined_changes_nothing() {
     let mut conversation = with_state(json!({"kept": 1}));
     conversation.language = Some("de".to_owned());
     let greets = Script::compile("def start(conv): return 'hi'").expect("compiles");
-    let answer = greets.run(replying(conversation.clone(), &["x"])).expect("an answer");
+    let answer = answered(&greets, replying(conversation.clone(), &["x"])).expect("an answer");
     assert_eq!(answer, Answer::silent(conversation.clone()));
     let replies = Script::compile("def reply(conv, text): return 'hi'").expect("compiles");
-    assert_eq!(replies.run(starting(conversation.clone())).expect("an answer"), Answer::silent(conversation));
+    assert_eq!(answered(&replies, starting(conversation.clone())).expect("an answer"), Answer::silent(conversation));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::domain::bounds;
 use crate::domain::suggestion::{nearest, or_known};
 
 /// The first parameter of each tool.
-const CONV: &str = "conv";
+pub(super) const CONV: &str = "conv";
 /// The longest name of a tool, and its longest description, in characters. Providers refuse more.
 const LONGEST_NAME: usize = 64;
 const LONGEST_DESCRIPTION: usize = 1024;

@@ -31,11 +31,11 @@ use super::typed::{ITEMS, NUMBER, PREFIX, TEXT, Typed};
 const LONGEST: usize = 64 << 10;
 
 /// What fails by the types of its values, each with its place.
-pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames) -> Vec<(Span, String)> {
+pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames, tools: &[String]) -> Vec<(Span, String)> {
     if source.len() > LONGEST || source.contains(PREFIX) {
         return Vec::new();
     }
-    let typed = Typed::of(source, top, &Evident::of(names, top));
+    let typed = Typed::of(source, top, &Evident::of(names, top, tools));
     // The rewritten script is nested deeper than the script.
     if super::depth::too_deep(&typed.source).is_some() {
         return Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames) -> Vec<(S
 pub(super) fn lines_of(source: &str) -> Vec<usize> {
     let ast = AstModule::parse("agent.star", source.to_owned(), &dialect()).expect("parsed");
     let names = ModuleNames::of(ast.statement());
-    let found = faults(source, ast.statement(), &names);
+    let found = faults(source, ast.statement(), &names, &[]);
     found.into_iter().map(|(span, _)| ast.file_span(span).resolve_span().begin.line + 1).collect()
 }
 
