@@ -146,12 +146,29 @@ impl Fault {
 
     /// An error of the interpreter.
     pub(super) fn of_error(error: &starlark::Error) -> Self {
-        let message = error.without_diagnostic().to_string();
+        let message = with_hint(error.without_diagnostic().to_string());
         match error.span() {
             Some(span) => Self::at(&span.resolve_span(), true, message),
             None => Self::of_script(message),
         }
     }
+}
+
+/// The error of a script that can't be parsed, with what to write instead of a word of Python that
+/// the language lacks.
+fn with_hint(message: String) -> String {
+    let Some((_, rest)) = message.split_once("cannot use reserved keyword `") else { return message };
+    let hint = match rest.split_once('`').map(|(keyword, _)| keyword) {
+        Some("import" | "from") => "scripts have no modules, no clock and no network; what needs them is a service",
+        Some("while") => "loop with for and range(…)",
+        Some("try" | "except" | "raise" | "finally") => {
+            "look before you call: text.isdigit(), key in dict; fail(…) ends a run"
+        }
+        Some("class") => "use a dict, or struct(…)",
+        Some("is") => "compare with ==",
+        _ => "Starlark lacks this word of Python",
+    };
+    format!("{message}; {hint}")
 }
 
 /// Parses an error text such as "line 3, column 7: …".

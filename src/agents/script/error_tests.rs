@@ -85,3 +85,18 @@ proptest! {
         prop_assert!(!shown(&error).contains("Zq"), "{}", shown(&error));
     }
 }
+
+#[test]
+fn a_word_of_python_that_is_missing_is_told_with_what_to_write_instead() {
+    for (source, hint) in [
+        ("import datetime\n", "what needs them is a service"),
+        ("def reply(conv, text):\n    while True:\n        pass\n", "loop with for and range"),
+        ("def reply(conv, text):\n    try:\n        pass\n", "look before you call"),
+        ("class A:\n    pass\n", "use a dict"),
+        ("def reply(conv, text):\n    return text is None\n", "compare with =="),
+        ("async def reply(conv, text):\n    pass\n", "Starlark lacks this word"),
+    ] {
+        let faults = super::check::check(source);
+        assert!(faults.first().is_some_and(|fault| fault.fatal && fault.message.contains(hint)), "{faults:?}");
+    }
+}
