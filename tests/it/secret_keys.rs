@@ -34,7 +34,7 @@ async fn a_new_key_re_encrypts_the_secrets_of_the_old_one() {
     work.until("encrypted with the new key");
     drop(work);
     let done = printed(&run(&mut app.command("doctor", &both)));
-    assert!(done.contains("the other keys can be taken out"), "{done}");
+    assert!(done.contains("is not needed any more"), "{done}");
     let accounts = Accounts::new(app.storage.clone(), new.clone());
     let account = accounts.of_webhook_key(&app.webhook_key).await.expect("opens").expect("an account");
     assert_eq!(account.credentials.auth_token.expose_secret(), AUTH_TOKEN);

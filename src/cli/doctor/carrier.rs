@@ -74,15 +74,24 @@ async fn check_keys(storage: &Storage, keys: &SecretKeys, findings: &mut Finding
     }
     let counts = key_rotation::count(&mut connection).await?;
     let waiting: i64 = counts.iter().filter(|count| count.key_id != keys.id()).map(|count| count.rows).sum();
-    match (waiting, keys.others()) {
-        (0, 0) => {}
-        (0, _) => findings.ok("secret key", &format!("key {} decrypts all secrets: the other keys can be taken out", keys.id())),
-        (waiting, _) => findings.skipped(
+    match waiting {
+        0 => findings.ok("secret key", &all_decrypted(keys.id(), &keys.ids())),
+        waiting => findings.skipped(
             "secret key",
             &format!("{waiting} stored secrets wait for the new key: they are re-encrypted when textback serve or work starts with it"),
         ),
     }
     Ok(())
+}
+
+/// What is told when one key decrypts all secrets: also which of the given keys can be taken out.
+fn all_decrypted(id: &str, given: &[String]) -> String {
+    let others: Vec<&str> = given.iter().map(String::as_str).filter(|other| *other != id).collect();
+    match others.as_slice() {
+        [] => format!("key {id} decrypts all secrets"),
+        [other] => format!("key {id} decrypts all secrets; {other} is not needed any more"),
+        others => format!("key {id} decrypts all secrets; {} are not needed any more", others.join(", ")),
+    }
 }
 
 /// A carrier account that is checked, and where its carrier reaches us.
@@ -231,5 +240,22 @@ pub(super) async fn check_public_url(public_url: Option<&Url>, findings: &mut Fi
         }
         Ok(answer) => findings.bad("public URL", &format!("{base}/readyz answers {}", answer.status()), repair),
         Err(_) => findings.bad("public URL", &format!("{base} can't be reached from here"), repair),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::all_decrypted;
+
+    #[test]
+    fn each_key_that_can_be_taken_out_is_named() {
+        for (given, told) in [
+            (&["a"][..], "key a decrypts all secrets"),
+            (&["a", "b"], "key a decrypts all secrets; b is not needed any more"),
+            (&["a", "b", "c"], "key a decrypts all secrets; b, c are not needed any more"),
+        ] {
+            let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+            assert_eq!(all_decrypted("a", &given), told);
+        }
     }
 }
