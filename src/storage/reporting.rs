@@ -121,10 +121,9 @@ pub async fn provide_role(connection: &mut PgConnection) -> Result<(), sqlx::Err
             return Ok(());
         }
     }
-    let statements = refused.join("; ");
     tracing::warn!(
-        statements,
-        "the views of the schema reporting could not be opened to dashboards, because the role of DATABASE_URL lacks the right; as an administrator of the database, run these statements, and then textback migrate again"
+        statements = refused.len(),
+        "the views of the schema reporting could not be opened to dashboards, because the role of DATABASE_URL lacks the right; textback doctor prints the statements that an administrator must run"
     );
     Ok(())
 }

@@ -190,14 +190,11 @@ async fn check_reporting(storage: &Storage, findings: &mut Findings) {
     };
     match asking.await {
         Ok((statements, _)) if !statements.is_empty() => {
-            let statements = statements.join("; ");
-            let then = "and then textback migrate again";
-            findings.skipped(
-                "reporting",
-                &format!(
-                    "dashboards can't read all views: as an administrator of the database, run {statements}; {then}"
-                ),
-            );
+            let options = storage.pool().connect_options();
+            let database = options.get_database().unwrap_or("of DATABASE_URL");
+            findings.skipped("reporting", &cant_read_views(database, statements.len()));
+            let _ = print(&as_script(&statements));
+            let _ = print("then run: textback migrate");
         }
         Ok((_, views)) if !views.is_empty() => {
             findings.skipped("reporting", &format!("the views {} are missing: run textback migrate", views.join(", ")));
@@ -205,6 +202,18 @@ async fn check_reporting(storage: &Storage, findings: &mut Findings) {
         Ok(_) => findings.ok("reporting", "members of textback_reporting can read the views"),
         Err(error) => findings.failed_check("reporting", &error),
     }
+}
+
+/// What is told when an administrator must open the views to dashboards.
+fn cant_read_views(database: &str, statements: usize) -> String {
+    format!(
+        "dashboards can't read all views: an administrator runs these {statements} statements in the database {database}, for example with psql"
+    )
+}
+
+/// Statements that can be pasted into psql, one a line.
+fn as_script(statements: &[String]) -> String {
+    statements.iter().map(|statement| format!("{};", one_line(statement))).collect::<Vec<_>>().join("\n")
 }
 
 /// The text of an error.
@@ -257,5 +266,18 @@ async fn check_notifications(storage: &Storage, findings: &mut Findings) -> bool
             findings.skipped("the rest", "can't be checked over such connections");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_for_an_administrator_can_be_pasted() {
+        let statements = ["create role a".to_owned(), "grant b\nto c".to_owned()];
+        let script = as_script(&statements);
+        assert_eq!((script.lines().count(), script.lines().all(|line| line.ends_with(';'))), (2, true), "{script}");
+        assert!(cant_read_views("shop", 2).contains("these 2 statements in the database shop"));
     }
 }
