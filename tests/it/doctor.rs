@@ -44,9 +44,12 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_repair_it() {
     app.sql("delete from agent_error").await;
 
     app.text(ADA, "hi").await;
-    app.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'no answer'").await;
+    app.sql("update turn set created_at = now() - interval '10 minutes', last_error = 'reply: line 2, column 5: fail: Jane'").await;
     let stuck = printed(&doctor(&well).await);
-    assert!(stuck.contains("a turn for …0101 is 600 s old; its last error: no answer"), "{stuck}");
+    assert!(
+        stuck.contains("a turn for …0101 is 600 s old; its last error: reply: line 2, column 5: fail: …"),
+        "{stuck}"
+    );
     assert!(stuck.contains("is textback work running") && !stuck.contains(ADA), "{stuck}");
     app.sql("update turn set created_at = now()").await;
     app.simulator.plan_faults([twilio_simulator::Fault::Fail500]);

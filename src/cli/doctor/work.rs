@@ -2,7 +2,7 @@
 //! stuck or set aside.
 
 use super::Findings;
-use crate::domain::bounds;
+use crate::domain::{agent_error, bounds};
 use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours, rollup};
 use crate::telemetry::masked;
 
@@ -199,7 +199,7 @@ async fn check_stuck(storage: &Storage, findings: &mut Findings) -> Result<(), s
             stuck.kind,
             masked(&stuck.contact),
             stuck.seconds,
-            stuck.error
+            agent_error::shown(&stuck.error)
         );
         findings.bad("stuck", &found, "is textback work running? its log has the errors");
     }
