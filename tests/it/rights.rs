@@ -49,6 +49,9 @@ async fn a_role_with_the_documented_rights_does_everything() {
     harness.open(1, ProcessHarness::echo()).await;
     let well = harness.doctor();
     assert!(well.contains("all is well"), "{well}");
+    // What it may not do says who may.
+    let report = printed(&harness.command("report", &[]).arg("texts").output().expect("it runs"));
+    assert!(report.contains("the owner of the tables or of a dashboard's role"), "{report}");
     harness.simulator.say(ADA, NUMBER, "hi").await;
     assert_eq!(harness.simulator.until_received(ADA, NUMBER, 1).await, ["hi"]);
     // Everything that writes other tables: an http agent, a version, guards, templates, consents,

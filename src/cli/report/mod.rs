@@ -187,7 +187,7 @@ async fn told(storage: &Storage, error: sqlx::Error) -> Box<dyn std::error::Erro
             "the database has not the views of this binary; run textback migrate as the role that owns it".into()
         }
         Some(Missing::Right) => {
-            "the role of DATABASE_URL may not read the views of the schema reporting; let it (textback reporting grant ROLE --project NAME)".into()
+            "the role of DATABASE_URL may not read the views of the schema reporting; give the DATABASE_URL of the owner of the tables or of a dashboard's role, or let this one (textback reporting grant ROLE --project NAME)".into()
         }
         None if is_late => "the database took over 15 s; give a later --since, or one --project".into(),
         None => explained(storage, error).await,
