@@ -367,7 +367,7 @@ fn state_methods(builder: &mut MethodsBuilder) {
     fn get<'v>(
         this: Value<'v>,
         #[starlark(require = pos)] key: &str,
-        #[starlark(require = pos)] default: Option<Value<'v>>,
+        default: Option<Value<'v>>,
     ) -> starlark::Result<Value<'v>> {
         let state = this.downcast_ref_err::<State>()?;
         let found = state.values.borrow().get(key).copied();
@@ -378,7 +378,7 @@ fn state_methods(builder: &mut MethodsBuilder) {
     fn pop<'v>(
         this: Value<'v>,
         #[starlark(require = pos)] key: &str,
-        #[starlark(require = pos)] default: Option<Value<'v>>,
+        default: Option<Value<'v>>,
     ) -> starlark::Result<Value<'v>> {
         let state = this.downcast_ref_err::<State>()?;
         let removed = state.values.borrow_mut().shift_remove(key);

@@ -122,6 +122,9 @@ pub(super) fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Opti
     if parameters.kwargs.is_none()
         && let Some(unknown) = given.named.iter().find(|name| !by_name().any(|known| known == **name))
     {
+        if parameters.pos_only.iter().any(|parameter| parameter.name == **unknown) {
+            return Some(format!("{takes}, and {unknown} is given by its place and not by its name"));
+        }
         let meant = nearest(unknown, by_name()).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
         return Some(format!("{takes}, and it has no argument by the name {unknown}{meant}"));
     }

@@ -238,6 +238,8 @@ fn what_looks_wrong_and_works_is_accepted() {
         (reply("return \",\".join([m for m in conv.messages] + [x for x in text.elems()])"), "hi"),
         (reply("return text.format(1, a = 2) + \"\".join(reversed([\"a\"]))"), "hi"),
         (reply("x = []\nreturn x[0] if x else text"), "hi"),
+        (reply("return str(conv.state.get(\"n\", default = 3)) + str(conv.state.pop(\"m\", default = 4))"), "hi"),
+        (reply("return conv.state.get(\"n\", default = text) + conv.state.pop(\"m\", text)"), "hi"),
         (reply("x = [[1, 2], [3, 4]]\nfor a, b in x: text += str(a + b)\nreturn text"), "hi"),
         (
             reply(
