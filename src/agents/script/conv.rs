@@ -15,14 +15,15 @@ use starlark::any::ProvidesStaticType;
 use starlark::collections::SmallMap;
 use starlark::docs::DocType;
 use starlark::environment::{Methods, MethodsBuilder};
-use starlark::starlark_module;
 use starlark::typing::Ty;
 use starlark::values::dict::AllocDict;
 use starlark::values::none::{NoneOr, NoneType};
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
+use starlark::{starlark_module, starlark_simple_value};
 
 use super::accepted;
+use super::items::OF_ENTRY;
 use super::json::to_json;
 use super::protocol::Call;
 use crate::agents::{Conversation, LogLine, MOST_SENDS, MOST_TEXTS, MessageBody, OutboundRequest};
@@ -481,6 +482,25 @@ fn log_methods(builder: &mut MethodsBuilder) {
         #[starlark(kwargs)] fields: SmallMap<String, Value<'v>>,
     ) -> starlark::Result<NoneType> {
         Log::add(this, "error", text, fields)
+    }
+}
+
+/// The type of an entry of `conv.history`, for the type checker. In a run it is a struct.
+#[derive(Debug, ProvidesStaticType, NoSerialize, Allocative)]
+pub(super) struct Entry;
+
+starlark_simple_value!(Entry);
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("entry")
+    }
+}
+
+#[starlark_value(type = "entry")]
+impl<'v> StarlarkValue<'v> for Entry {
+    fn attr_ty(attribute: &str) -> Option<Ty> {
+        OF_ENTRY.contains(&attribute).then(Ty::string)
     }
 }
 

@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use serde_json::{Map, Value as Json};
+use chrono::DateTime;
+use serde_json::{Map, Value as Json, json};
 use starlark::codemap::{ResolvedPos, ResolvedSpan};
 use starlark::eval::Evaluator;
 
@@ -20,7 +21,7 @@ use super::functions::Purpose;
 use super::interpret::{Limits, MOST_TIME_OF_TOP_LEVEL, OF_TOP_LEVEL, Script, cpu_time, read_answer};
 use super::protocol::{Call, Run};
 use super::samples;
-use crate::agents::{AgentError, Answer, Conversation};
+use crate::agents::{AgentError, Answer, Conversation, HistoryEntry};
 use crate::domain::bounds;
 use crate::domain::session::Channel;
 
@@ -92,6 +93,9 @@ fn try_all(source: &str, script: &Script) -> Vec<Fault> {
                 return faults;
             }
         }
+        // What these runs find is of use even if not all of them are made.
+        let with_more = texts.iter().take_while(|_| cpu_time() < until);
+        with_more.for_each(|text| _ = runs.run_within(script, reply, Some(text), later_conversation(&state), &names));
     }
     faults.extend(runs.faults());
     faults
@@ -106,8 +110,20 @@ impl Runs {
         (text, state): (Option<&String>, &Map<String, Json>),
         names: &Names,
     ) -> Option<Answer> {
+        self.run_within(script, function, text, conversation(state), names)
+    }
+
+    /// The same in a conversation that is given.
+    fn run_within(
+        &mut self,
+        script: &Script,
+        function: &'static str,
+        text: Option<&String>,
+        conversation: Conversation,
+        names: &Names,
+    ) -> Option<Answer> {
         let call = text.map_or(Call::Start, |text| Call::Reply { texts: vec![text.clone()] });
-        let run = Run { conversation: conversation(state), call };
+        let run = Run { conversation, call };
         *self.counts.entry(function).or_default() += 1;
         let mut noted = (HashSet::new(), None);
         let ended = script.evaluate(function, run, &OF_A_SAMPLE, |returned, evaluator, [conv, state]| {
@@ -216,5 +232,24 @@ fn conversation(state: &Map<String, Json>) -> Conversation {
         state: state.clone(),
         history: Vec::new(),
         media: Vec::new(),
+    }
+}
+
+/// A conversation with a history, whose text comes with a picture.
+fn later_conversation(state: &Map<String, Json>) -> Conversation {
+    let entry = |role: &str, text: &str| HistoryEntry {
+        role: role.to_owned(),
+        text: text.to_owned(),
+        at: DateTime::UNIX_EPOCH,
+    };
+    Conversation {
+        history: vec![entry("user", samples::FIRST), entry("agent", "How can I help?")],
+        media: vec![json!({
+            "id": "018f0000-0000-7000-8000-000000000001",
+            "url": "https://example.com/a.jpg",
+            "content_type": "image/jpeg",
+            "bytes": 1000,
+        })],
+        ..conversation(state)
     }
 }

@@ -23,6 +23,8 @@ pub(super) enum Known {
 /// parameter.
 pub(super) struct Evident<'a> {
     known: HashMap<(&'a str, &'a str), Known>,
+    /// What each function of the top level binds beside its parameters.
+    bound: HashMap<&'a str, HashSet<&'a str>>,
 }
 
 /// A call of a function of the script.
@@ -48,14 +50,21 @@ impl<'a> Evident<'a> {
         }
         let mut calls = Calls::default();
         calls.stmt(top, None);
-        let mut evident = Self { known };
+        let mut evident = Self { known, bound: HashMap::new() };
         while evident.pass_on(names, &calls) {}
+        evident.bound = calls.bound;
         evident
     }
 
     /// What a parameter of a function of the top level gets.
     pub(super) fn of_parameter(&self, function: &str, parameter: &str) -> Option<Known> {
         self.known.get(&(function, parameter)).copied()
+    }
+
+    /// Whether a name always means conv in a function of the top level.
+    pub(super) fn is_conv(&self, function: &str, name: &str) -> bool {
+        self.of_parameter(function, name) == Some(Known::Conv)
+            && !self.bound.get(function).is_some_and(|bound| bound.contains(name))
     }
 
     /// Notes what functions get from functions of which that is known. Returns whether there was

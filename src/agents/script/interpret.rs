@@ -29,7 +29,7 @@ use crate::agents::{AgentError, Answer, Conversation, MOST_TEXTS, at_most};
 use crate::domain::{agent_error, bounds};
 
 /// The most function calls and loop iterations of one run. One takes about 50 ns at least.
-const MOST_TICKS: u64 = 2_000_000;
+pub(super) const MOST_TICKS: u64 = 2_000_000;
 /// The most nested calls.
 const MOST_DEPTH: usize = 64;
 /// The most bytes of one run's values. The interpreter checks it only from time to time.

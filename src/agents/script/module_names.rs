@@ -77,6 +77,11 @@ impl<'a> ModuleNames<'a> {
         !self.local.contains(name) && self.bindings.get(name) == Some(&1)
     }
 
+    /// Whether a script binds a name anywhere.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.local.contains(name) || self.bindings.contains_key(name)
+    }
+
     fn bind(&mut self, name: &'a str, to: Bound<'a>) {
         *self.bindings.entry(name).or_default() += 1;
         let bound = self.top.entry(name);

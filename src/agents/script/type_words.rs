@@ -9,6 +9,7 @@ use starlark::values::{Heap, Value};
 
 use super::certain::SET_METHODS;
 use super::interpret::globals;
+use super::items::OF_ENTRY;
 use super::members::{Given, unfit as unfit_call};
 use super::module_names::ModuleNames;
 use crate::domain::bounds;
@@ -88,6 +89,8 @@ enum Kind {
     Conv,
     State,
     Log,
+    /// An entry of `conv.history`.
+    Entry,
     /// One of several, or a type that is not known here.
     Other,
 }
@@ -116,6 +119,7 @@ impl Kind {
             "conv" => Self::Conv,
             "state" => Self::State,
             "log" => Self::Log,
+            "entry" => Self::Entry,
             _ => Self::Other,
         }
     }
@@ -139,6 +143,7 @@ impl Kind {
             Self::Conv => "conv",
             Self::State => "conv.state",
             Self::Log => "conv.log",
+            Self::Entry => "an entry of conv.history",
             Self::Other => return None,
         })
     }
@@ -151,6 +156,7 @@ impl Kind {
 
     fn attributes(self) -> Vec<String> {
         match self {
+            Self::Entry => return OF_ENTRY.map(str::to_owned).to_vec(),
             Self::Set => return SET_METHODS.map(str::to_owned).to_vec(),
             Self::Module => {
                 // The value lives as long as what it is read from.
@@ -200,6 +206,8 @@ pub(super) fn no_attribute(of: &str, attribute: &str) -> Option<String> {
     let known = kind.attributes();
     Some(match nearest(attribute, known.iter().map(String::as_str)) {
         Some(meant) => format!("{noun} has no attribute {attribute}; did you mean {meant}?"),
+        None if kind == Kind::Dict => format!("{noun} has no attribute {attribute}; [\"{attribute}\"] reads a key"),
+        None if kind == Kind::Entry => format!("{noun} has no attribute {attribute}; it has {}", known.join(", ")),
         None => format!("{noun} has no attribute {attribute}"),
     })
 }
@@ -246,7 +254,8 @@ pub(super) fn beside_literal(got: &str, required: &str) -> Option<String> {
 pub(super) fn other_type(called: &str, got: &str, required: &str) -> Option<String> {
     let kind = Kind::of(got);
     // What a container holds is not known, and None is often asked for first.
-    let is_known = matches!(kind, Kind::List | Kind::Dict | Kind::Tuple | Kind::Set | Kind::Conv | Kind::State);
+    let is_known =
+        matches!(kind, Kind::List | Kind::Dict | Kind::Tuple | Kind::Set | Kind::Conv | Kind::State | Kind::Entry);
     let is_told = kind.is_plain() || (is_known && only_plain(required));
     if !is_told {
         return None;

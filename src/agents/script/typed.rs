@@ -12,6 +12,7 @@ use starlark::syntax::ast::{
 };
 
 use super::evident::{Evident, Known};
+use super::items::{List, Lists};
 
 /// What the names that are added begin with. A script that uses such a name is not checked.
 pub(super) const PREFIX: &str = "__textback_";
@@ -42,7 +43,7 @@ struct Edit {
 
 impl Typed {
     pub(super) fn of(source: &str, top: &AstStmt, evident: &Evident) -> Self {
-        let mut writer = Writer { source, evident, edits: Vec::new(), top: None };
+        let mut writer = Writer { source, evident, lists: Lists::of(top), edits: Vec::new(), top: None };
         writer.stmt(top);
         let mut edits = writer.edits;
         edits.sort_by_key(|edit| edit.from);
@@ -86,6 +87,7 @@ impl Typed {
 struct Writer<'a> {
     source: &'a str,
     evident: &'a Evident<'a>,
+    lists: Lists<'a>,
     edits: Vec<Edit>,
     /// The function of the top level that is being read.
     top: Option<&'a str>,
@@ -199,9 +201,21 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The list of conv whose items an expression has.
+    fn list_of(&self, expr: &AstExpr) -> Option<List> {
+        self.lists.list_of(expr, &|name| self.top.is_some_and(|function| self.evident.is_conv(function, name)))
+    }
+
     /// What a loop goes over.
     fn over(&mut self, over: &'a AstExpr) {
-        if is_reference(over) {
+        if let Some(list) = self.list_of(over) {
+            let items = match list {
+                List::History => "entries",
+                List::Messages => "messages",
+                List::Media => "media",
+            };
+            self.wrap(over, &format!("{PREFIX}{items}"));
+        } else if is_reference(over) {
             self.wrap(over, ITEMS);
         }
         self.expr(over);
@@ -256,7 +270,16 @@ impl<'a> Writer<'a> {
                 self.expr(right);
             }
             _ => {
-                if takes_out(expr) {
+                if let ExprP::Index(parts) = &expr.node
+                    && let Some(list) = self.list_of(&parts.0)
+                {
+                    let item = match list {
+                        List::History => "entry",
+                        List::Messages => "message",
+                        List::Media => "medium",
+                    };
+                    self.wrap(expr, &format!("{PREFIX}{item}"));
+                } else if takes_out(expr) {
                     self.wrap(expr, ANY);
                 }
                 expr.node.visit_expr(|part| self.expr(part));

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use starlark::codemap::Span;
+use starlark::collections::SmallMap;
 use starlark::environment::{Globals, GlobalsBuilder};
 use starlark::starlark_module;
 use starlark::syntax::AstModule;
@@ -19,9 +20,11 @@ use starlark::values::tuple::UnpackTuple;
 use starlark::values::typing::StarlarkIter;
 use starlark::values::{Value, ValueOfUnchecked};
 
-use super::conv::Conv;
+use super::conv::{Conv, Entry};
 use super::evident::Evident;
 use super::interpret::{EXTENSIONS, dialect};
+use super::items;
+use super::loops;
 use super::module_names::ModuleNames;
 use super::type_words::{self, Finding};
 use super::typed::{ITEMS, NUMBER, PREFIX, TEXT, Typed};
@@ -35,7 +38,8 @@ pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames, tools: &[
     if source.len() > LONGEST || source.contains(PREFIX) {
         return Vec::new();
     }
-    let typed = Typed::of(source, top, &Evident::of(names, top, tools));
+    let evident = Evident::of(names, top, tools);
+    let typed = Typed::of(source, top, &evident);
     // The rewritten script is nested deeper than the script.
     if super::depth::too_deep(&typed.source).is_some() {
         return Vec::new();
@@ -51,7 +55,7 @@ pub(super) fn faults(source: &str, top: &AstStmt, names: &ModuleNames, tools: &[
         let position = typed.original(span);
         script.told(&finding, position, before).map(|what| (position, what))
     });
-    found.collect()
+    found.chain(items::unknown_keys(top, &evident)).chain(loops::faults(top, names)).collect()
 }
 
 /// The lines, from 1, with faults of types, for tests.
@@ -179,6 +183,9 @@ fn globals() -> Globals {
     builder.build()
 }
 
+/// An item of `conv.media`: a dict, into which anything may be put.
+type Medium<'v> = ValueOfUnchecked<'v, SmallMap<Value<'v>, Value<'v>>>;
+
 #[starlark_module]
 fn added(builder: &mut GlobalsBuilder) {
     fn __textback_any<'v>(#[starlark(args)] values: UnpackTuple<Value<'v>>) -> starlark::Result<Value<'v>> {
@@ -189,6 +196,40 @@ fn added(builder: &mut GlobalsBuilder) {
         #[starlark(require = pos)] items: ValueOfUnchecked<'v, StarlarkIter<Value<'v>>>,
     ) -> starlark::Result<Value<'v>> {
         Ok(items.get())
+    }
+
+    fn __textback_entry<'v>(
+        #[starlark(require = pos)] item: Value<'v>,
+    ) -> starlark::Result<ValueOfUnchecked<'v, Entry>> {
+        Ok(ValueOfUnchecked::new(item))
+    }
+
+    fn __textback_entries<'v>(
+        #[starlark(require = pos)] items: Value<'v>,
+    ) -> starlark::Result<ValueOfUnchecked<'v, Vec<Entry>>> {
+        Ok(ValueOfUnchecked::new(items))
+    }
+
+    fn __textback_message<'v>(
+        #[starlark(require = pos)] item: Value<'v>,
+    ) -> starlark::Result<ValueOfUnchecked<'v, String>> {
+        Ok(ValueOfUnchecked::new(item))
+    }
+
+    fn __textback_messages<'v>(
+        #[starlark(require = pos)] items: Value<'v>,
+    ) -> starlark::Result<ValueOfUnchecked<'v, Vec<String>>> {
+        Ok(ValueOfUnchecked::new(items))
+    }
+
+    fn __textback_medium<'v>(#[starlark(require = pos)] item: Value<'v>) -> starlark::Result<Medium<'v>> {
+        Ok(ValueOfUnchecked::new(item))
+    }
+
+    fn __textback_media<'v>(
+        #[starlark(require = pos)] items: Value<'v>,
+    ) -> starlark::Result<ValueOfUnchecked<'v, Vec<SmallMap<Value<'v>, Value<'v>>>>> {
+        Ok(ValueOfUnchecked::new(items))
     }
 
     fn __textback_text<'v>(#[starlark(require = pos)] text: ValueOfUnchecked<'v, String>) -> starlark::Result<String> {
