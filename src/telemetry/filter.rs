@@ -29,6 +29,9 @@ pub(super) fn of(given: Option<&str>) -> (EnvFilter, Option<String>) {
         };
     }
     let parts: Vec<&str> = given.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return (EnvFilter::new(DEFAULT), None);
+    }
     let wrong = match (parts.iter().find_map(|part| mistake(part)), EnvFilter::try_new(parts.join(","))) {
         (None, Ok(filter)) => return (filter, None),
         (Some(mistake), _) => mistake,
@@ -95,7 +98,7 @@ mod tests {
         ] {
             assert_eq!(of(Some(given)).1, None, "{given}");
         }
-        for none in [None, Some(""), Some("  ")] {
+        for none in [None, Some(""), Some("  "), Some(","), Some(" , ,")] {
             let (filter, told) = of(none);
             assert_eq!((filter.to_string(), told), (EnvFilter::new(DEFAULT).to_string(), None));
         }
