@@ -119,8 +119,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_given_is_asked() {
-        let asked = |health: Option<&str>, listen: Option<&str>, metrics: Option<MetricsListen>| {
+    fn only_addresses_that_are_given_are_called() {
+        let called = |health: Option<&str>, listen: Option<&str>, metrics: Option<MetricsListen>| {
             let address = |text: &str| text.parse().expect("an address");
             let options = Options {
                 live: false,
@@ -133,12 +133,12 @@ mod tests {
             options.bases().join(" ").replace("http://127.0.0.1:", "")
         };
         let at = || Some(MetricsListen::At(SocketAddr::from(([127, 0, 0, 1], 9465))));
-        assert_eq!(asked(None, None, None), "8080 9464");
-        assert_eq!(asked(None, None, Some(MetricsListen::Off)), "8080");
-        assert_eq!(asked(None, None, at()), "9465");
-        assert_eq!(asked(Some("127.0.0.1:7000"), None, None), "7000");
-        assert_eq!(asked(None, Some("127.0.0.1:8081"), None), "8081");
-        assert_eq!(asked(Some("127.0.0.1:7000"), Some("0.0.0.0:8081"), at()), "7000 8081 9465");
+        assert_eq!(called(None, None, None), "8080 9464");
+        assert_eq!(called(None, None, Some(MetricsListen::Off)), "8080");
+        assert_eq!(called(None, None, at()), "9465");
+        assert_eq!(called(Some("127.0.0.1:7000"), None, None), "7000");
+        assert_eq!(called(None, Some("127.0.0.1:8081"), None), "8081");
+        assert_eq!(called(Some("127.0.0.1:7000"), Some("0.0.0.0:8081"), at()), "7000 8081 9465");
     }
 
     #[test]

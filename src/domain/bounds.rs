@@ -357,7 +357,7 @@ mod tests {
         }
 
         #[test]
-        fn a_beginning_is_as_long_as_its_json_may_be(given in "(\\PC|[\"\\\\\n\u{1}]){0,60}", most in 0_usize..100) {
+        fn a_cut_text_is_as_long_as_its_json_may_be(given in "(\\PC|[\"\\\\\n\u{1}]){0,60}", most in 0_usize..100) {
             let kept = printed_prefix(&given, most);
             prop_assert!(given.starts_with(kept) && printed_text(kept) - 2 <= most);
             let next = given.get(kept.len()..).and_then(|rest| rest.chars().next());

@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_value_out_of_its_range_is_told_by_its_name() {
-        let cases: [(fn(&mut LlmSpec), &str, &str); 12] = [
+        type Change = fn(&mut LlmSpec);
+        let cases: [(Change, &str, &str); 12] = [
             (|spec| spec.model = " ".to_owned(), "model", "empty"),
             (|spec| spec.model = "m".repeat(201), "model", "201 bytes"),
             (|spec| spec.prompt = "\n".to_owned(), "prompt", "empty"),

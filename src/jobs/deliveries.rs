@@ -151,46 +151,7 @@ impl Deliveries {
     /// Writes the outcome, and retries until the lease ends. If the outcome of an accepted message
     /// is lost, the message must be searched for in the carrier's list.
     async fn settle(&self, claim: Claim, outcome: Outcome) {
-        match &outcome {
-            Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted a text"),
-            // The contact asked for it, so this is no error.
-            Outcome::Failed(refusal) if refusal.class == DeliveryErrorClass::OptedOut => {
-                tracing::info!(
-                    code = refusal.code,
-                    detail = refusal.detail,
-                    "the carrier refused a text because its contact opted out"
-                );
-            }
-            Outcome::Failed(refusal) if refusal.by.is_none() => tracing::error!(
-                class = refusal.class.as_str(),
-                detail = refusal.detail,
-                "a text failed before the carrier was called"
-            ),
-            Outcome::PutOff { seconds, refusal } if refusal.by.is_none() => tracing::warn!(
-                seconds,
-                class = refusal.class.as_str(),
-                detail = refusal.detail,
-                "a text was put off before the carrier was called; it will be sent later"
-            ),
-            Outcome::Failed(refusal) => tracing::error!(
-                code = refusal.code,
-                class = refusal.class.as_str(),
-                detail = refusal.detail,
-                "the carrier refused a text for good"
-            ),
-            Outcome::Unknown(refusal) => tracing::error!(
-                code = refusal.code,
-                detail = refusal.detail,
-                "the carrier's answer was lost; the delivery became unknown, and the text was not sent again"
-            ),
-            Outcome::PutOff { seconds, refusal } => tracing::warn!(
-                seconds,
-                code = refusal.code,
-                class = refusal.class.as_str(),
-                detail = refusal.detail,
-                "the carrier did not take a text; it will be sent again"
-            ),
-        }
+        log(&outcome);
         metrics::DELIVERIES.count(&[outcome.as_str()]);
         if matches!(outcome, Outcome::Accepted { .. }) {
             count_accepted(&claim);
@@ -222,6 +183,50 @@ impl Deliveries {
             // The settlement made the reconcile job of the number due.
             self.carrier.storage.notifier().notify(JobKind::Number);
         }
+    }
+}
+
+/// Logs what became of an attempt.
+fn log(outcome: &Outcome) {
+    match outcome {
+        Outcome::Accepted { carrier_id } => tracing::info!(carrier_id, "the carrier accepted a text"),
+        // The contact asked for it, so this is no error.
+        Outcome::Failed(refusal) if refusal.class == DeliveryErrorClass::OptedOut => {
+            tracing::info!(
+                code = refusal.code,
+                detail = refusal.detail,
+                "the carrier refused a text because its contact opted out"
+            );
+        }
+        Outcome::Failed(refusal) if refusal.by.is_none() => tracing::error!(
+            class = refusal.class.as_str(),
+            detail = refusal.detail,
+            "a text failed before the carrier was called"
+        ),
+        Outcome::PutOff { seconds, refusal } if refusal.by.is_none() => tracing::warn!(
+            seconds,
+            class = refusal.class.as_str(),
+            detail = refusal.detail,
+            "a text was put off before the carrier was called; it will be sent later"
+        ),
+        Outcome::Failed(refusal) => tracing::error!(
+            code = refusal.code,
+            class = refusal.class.as_str(),
+            detail = refusal.detail,
+            "the carrier refused a text for good"
+        ),
+        Outcome::Unknown(refusal) => tracing::error!(
+            code = refusal.code,
+            detail = refusal.detail,
+            "the carrier's answer was lost; the delivery became unknown, and the text was not sent again"
+        ),
+        Outcome::PutOff { seconds, refusal } => tracing::warn!(
+            seconds,
+            code = refusal.code,
+            class = refusal.class.as_str(),
+            detail = refusal.detail,
+            "the carrier did not take a text; it will be sent again"
+        ),
     }
 }
 

@@ -103,7 +103,7 @@ def reply(conv, text):
     app.text(ADA, "number").await;
     app.workers.turns.step().await.expect("turns");
     let error = last_error(&app).await;
-    assert!(error.contains("conv.state.a") && error.contains("64 bits"), "{error}");
+    assert!(error.contains("conv.state[\"a\"]") && error.contains("64 bits"), "{error}");
     for (contact, text) in [(BEN, "fail"), ("+14155550103", "keys")] {
         app.sql("update turn set due_at = 'infinity', last_error = null").await;
         app.text(contact, text).await;

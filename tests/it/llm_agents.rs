@@ -276,3 +276,101 @@ async fn the_key_is_never_told_and_a_new_one_needs_no_new_prompt() {
         requests.iter().filter_map(|request| request.headers.get("authorization")?.to_str().ok()).collect();
     assert_eq!(keys, [format!("Bearer {KEY}"), "Bearer sk-new".to_owned()], "a version without a key keeps it");
 }
+
+/// A script whose functions a model calls.
+const CLINIC: &str = "
+FREE = {\"monday\": [\"9:00\", \"14:30\"]}
+
+def start(conv):
+    conv.state.booked = []
+
+def free_slots(conv, day: str):
+    \"\"\"Tells which appointments are free.
+
+    Args:
+        day: the day of the week, in lower case
+    \"\"\"
+    if day not in FREE:
+        fail(\"closed on \" + day)
+    return FREE[day]
+
+def book(conv, day: str, time: str):
+    \"Books an appointment and confirms it to the person.\"
+    conv.state.booked = conv.state.booked + [day + \" \" + time]
+    conv.send_sms(\"+14155550102\", None, \"Booked: \" + day + \" \" + time)
+    return {\"utterance\": \"You are booked for \" + day + \" at \" + time + \".\"}
+";
+
+fn with_tools() -> Value {
+    json!({"source": CLINIC})
+}
+
+#[tokio::test]
+async fn functions_of_the_script_are_tools_and_a_failing_one_is_told_to_the_model() {
+    let model = Model::with(vec![
+        calls(&[("free_slots", json!({"day": "sunday"})), ("free_slots", json!({"day": "monday"}))]),
+        calls(&[("book", json!({"day": "monday", "time": "9:00"}))]),
+    ])
+    .await;
+    let app = app_with(&model, json!({"tools": ["free_slots", "book"]}), with_tools()).await;
+    assert_eq!(app.answers(ADA, "monday please").await, ["You are booked for monday at 9:00."]);
+    let sessions = app.sessions().await;
+    let session = sessions.iter().find(|session| session["contact"] == ADA).expect("the session of who texted");
+    assert_eq!(app.state(session).await["booked"], json!(["monday 9:00"]));
+    app.run_jobs().await;
+    assert_eq!(app.simulator.received(BEN, NUMBER), ["Booked: monday 9:00"]);
+
+    let bodies = model.requests().await;
+    let names: Vec<&str> = bodies[0]["tools"]
+        .as_array()
+        .expect("tools")
+        .iter()
+        .filter_map(|tool| tool["function"]["name"].as_str())
+        .collect();
+    assert_eq!(names, ["book", "end_conversation", "free_slots"]);
+    let schema = &bodies[0]["tools"][2]["function"];
+    assert_eq!((&schema["strict"], &schema["parameters"]["required"]), (&json!(true), &json!(["day"])));
+    let messages = bodies[1]["messages"].as_array().expect("messages");
+    let results: Vec<&str> =
+        messages.iter().filter(|one| one["role"] == "tool").filter_map(|one| one["content"].as_str()).collect();
+    assert_eq!(results.len(), 2);
+    assert!(results[0].contains("closed on sunday"), "{results:?}");
+    assert_eq!(results[1], "[\"9:00\",\"14:30\"]");
+}
+
+#[tokio::test]
+async fn a_retried_turn_takes_the_calls_that_have_run_and_goes_on_behind_them() {
+    let model = Model::with(vec![
+        calls(&[("free_slots", json!({"day": "monday"}))]),
+        fails(400, json!({"code": "odd"})),
+        calls(&[("book", json!({"day": "monday", "time": "14:30"}))]),
+    ])
+    .await;
+    let app = app_with(&model, json!({"tools": ["free_slots", "book"]}), with_tools()).await;
+    app.text(ADA, "monday please").await;
+    app.run_jobs().await;
+    assert_eq!(app.count("select count(*) from tool_call").await, 1);
+    no_waiting(&app).await;
+    assert_eq!(app.simulator.received(ADA, NUMBER), ["You are booked for monday at 14:30."]);
+    let bodies = model.requests().await;
+    assert_eq!(bodies.len(), 3, "the first round is not asked for again");
+    assert_eq!(bodies[1]["messages"], bodies[2]["messages"], "the second attempt goes on behind it");
+    assert_eq!(app.count("select count(*) from model_round").await, 2);
+    assert_eq!(app.count("select count(*) from tool_call").await, 2);
+}
+
+#[tokio::test]
+async fn a_tool_that_can_t_be_called_is_refused_when_it_is_saved() {
+    let model = Model::with(Vec::new()).await;
+    let app = TestApp::new().await;
+    for (source, what) in [
+        (CLINIC.replace("def book(conv, day: str, time: str)", "def book(conv, day, time: str)"), "day"),
+        (CLINIC.replace("    \"Books an appointment and confirms it to the person.\"\n", ""), "docstring"),
+        (CLINIC.replace("def book(", "def cancel("), "book"),
+    ] {
+        let body = agent(&model, json!({"tools": ["free_slots", "book"]}), json!({"source": source}));
+        let (status, answer) = app.call(&app.key, Method::POST, "/v1/agents", Some(body)).await;
+        assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("script_has_faults")), "{answer}");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(what)), "{answer}");
+    }
+}

@@ -119,7 +119,7 @@ async fn each_line_of_a_message_has_its_ids_and_no_whole_number() {
     {
         assert!(flow.iter().any(has_message(text)), "no line of the flow says {text}: {flow:?}");
     }
-    let logged = flow.iter().find(|line| has_message("the agent logged a line")(*line)).expect("a line of the agent");
+    let logged = flow.iter().find(|line| has_message("the agent logged a line")(line)).expect("a line of the agent");
     assert_eq!(logged["text"], "texted by …0101", "{logged}");
     for line in &flow {
         assert_eq!(line["turn_id"], *message_id, "one id runs through all: {line}");

@@ -220,8 +220,10 @@ const CHANNEL_WORDS: [ChannelWord; 1] = [ChannelWord {
         "src/numbers/attempt.rs",
         "src/http/api/available_numbers.rs",
         "src/config.rs",
+        "src/agents/script/error_tests.rs",
         "src/agents/script/saved_tests.rs",
         "src/agents/script/tests.rs",
+        "src/agents/script/tool_tests.rs",
     ],
     names: &[
         "send_sms",

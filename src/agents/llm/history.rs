@@ -113,7 +113,7 @@ mod tests {
                 kept.first().expect("a message").text.clone()
             })
             .collect();
-        let mut changes = firsts.clone();
+        let mut changes = firsts;
         changes.dedup();
         assert!(changes.len() < 200 / 2, "{} cuts in 200 turns: {changes:?}", changes.len());
     }

@@ -96,7 +96,7 @@ fn a_word_of_python_that_is_missing_is_told_with_what_to_write_instead() {
         ("def reply(conv, text):\n    return text is None\n", "compare with =="),
         ("async def reply(conv, text):\n    pass\n", "Starlark lacks this word"),
     ] {
-        let faults = super::check::check(source);
+        let faults = super::check::check(source, &Purpose::Answers);
         assert!(faults.first().is_some_and(|fault| fault.fatal && fault.message.contains(hint)), "{faults:?}");
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct Lists<'a> {
     /// Whether the script changes a list or a dict that is not evidently its own.
     fills: bool,
     /// The strings that the script sets as keys or looks for.
-    asked: HashSet<&'a str>,
+    tested: HashSet<&'a str>,
 }
 
 impl<'a> Lists<'a> {
@@ -127,7 +127,7 @@ impl<'a> Lists<'a> {
 
     fn ask(&mut self, key: &'a AstExpr) {
         if let ExprP::Literal(AstLiteral::String(text)) = &key.node {
-            self.asked.insert(&text.node);
+            self.tested.insert(&text.node);
         }
     }
 
@@ -217,7 +217,7 @@ pub(super) fn unknown_keys(top: &AstStmt, evident: &Evident) -> Vec<(Span, Strin
             ) else {
                 continue;
             };
-            if is_item && !OF_MEDIUM.contains(&&*text.node) && !lists.fills && !lists.asked.contains(&*text.node) {
+            if is_item && !OF_MEDIUM.contains(&&*text.node) && !lists.fills && !lists.tested.contains(&*text.node) {
                 let meant = nearest(&text.node, OF_MEDIUM).map(|meant| format!("did you mean \"{meant}\"?"));
                 let told = meant.unwrap_or_else(|| format!("it has {}", OF_MEDIUM.join(", ")));
                 found.push((text.span, format!("an item of conv.media has no key {:?}; {told}", text.node)));

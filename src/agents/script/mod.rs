@@ -19,6 +19,7 @@ mod greeting;
 mod interpret;
 mod items;
 mod json;
+mod log;
 mod loops;
 mod members;
 pub mod memory;

@@ -153,7 +153,7 @@ fn what_a_model_can_act_on_is_told() {
         (tool(", x: str", "fail(\"no \" + x)"), "f", json!({"x": "table"}), "f: line 3, column 5: fail: no table"),
         (tool("", "return len"), "f", json!({}), "f returned a value that is no JSON: a function can't be stored"),
         (tool("", "return {\"utterance\": 5}"), "f", json!({}), "f returned a dict with utterance that is a number"),
-        (tool("", "conv.state.x = len"), "f", json!({}), "conv.state can't be stored: conv.state.x"),
+        (tool("", "conv.state.x = len"), "f", json!({}), "conv.state can't be stored: conv.state[\"x\"]"),
     ] {
         let error = run(&source, name, &arguments, conversation("sms")).expect_err("it fails");
         assert!(matches!(&error, AgentError::Failed(told) if told.contains(what)), "{source}: {error:?}");

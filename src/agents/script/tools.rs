@@ -446,9 +446,9 @@ def cancel(conv):
     fn all_faults_are_told_in_the_order_of_their_places() {
         let source = "def f(conv, a, b: dict): pass\ndef g(conv, *c): \"\"\"Does it.\"\"\"";
         let faults = read(source, &["g", "f", "g", "h"]).expect_err("faults");
-        let places: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap_or_default()).collect();
+        let positions: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap_or_default()).collect();
         assert_eq!(
-            places,
+            positions,
             ["g is named twice as a tool; name it once", &faults[1], "1:5", "1:13", "1:19", "2:13"],
             "{faults:?}"
         );

@@ -14,9 +14,9 @@ pub fn of_run(function: &str, position: Option<(usize, usize)>, words: &str) -> 
 /// The error without what may be of a contact. `None`: the text is not the error of a run.
 pub(super) fn shown(error: &str) -> Option<String> {
     let words = words_of(error)?;
-    let place = error.strip_suffix(words)?;
+    let position = error.strip_suffix(words)?;
     let known = SHAPES.iter().find_map(|shape| filled(shape, words));
-    Some(format!("{place}{}", known.as_deref().unwrap_or("…")))
+    Some(format!("{position}{}", known.as_deref().unwrap_or("…")))
 }
 
 /// What follows the function and its line.
