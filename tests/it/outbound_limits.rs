@@ -399,6 +399,10 @@ async fn a_country_without_a_number_of_ours_is_refused_however_it_is_asked() {
     app.ok(Method::PATCH, "/v1/countries/JM", Some(json!({"two_way": true}))).await;
     for contact in [KINGSTON, LONDON, "+80012345678", "+16135550123"] {
         assert_eq!(app.try_send(to(contact)).await, (422, "country_not_allowed".to_owned()), "{contact}");
+        let (_, answer) = app.call(&app.key, Method::POST, "/v1/messages", Some(to(contact))).await;
+        let countries = textback::domain::phone_number::countries(contact).join(" or ");
+        let named = format!("does not send to {countries}; allow it");
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains(&named)), "{answer}");
         let mut later = to(contact);
         later["send_at"] = json!(chrono::Utc::now() + chrono::Duration::hours(1));
         assert_eq!(app.try_send(later).await.1, "country_not_allowed");

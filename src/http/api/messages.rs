@@ -127,7 +127,7 @@ impl Api {
         if let Some(idempotency) = &idempotency
             && let Some(result) = replay(&state, project_id, idempotency).await?
         {
-            return accepted(result);
+            return accepted(result, &phone_number::countries(&request.to));
         }
         let text = prepare(&state, project_id, request).await?;
         let (storage, text, idempotency) = (&state.storage, &text, idempotency.as_ref());
@@ -148,7 +148,7 @@ impl Api {
         if is_over_a_limit(result.outcome) {
             metrics::OUTBOUND_REFUSED.count(&[result.outcome.as_str()]);
         }
-        accepted(result)
+        accepted(result, &text.countries)
     }
 
     /// Read a message, with every step of its delivery
@@ -301,8 +301,21 @@ const fn is_over_a_limit(outcome: SendOutcome) -> bool {
     }
 }
 
-/// What is answered to a request to send a message.
-fn accepted(result: SendResult) -> Result<Accepted, Problem> {
+/// The problem of a contact to whose country the project does not send. Countries that share a
+/// calling code are all named.
+fn country_not_allowed(countries: &[String]) -> Problem {
+    let country = countries.join(" or ");
+    Problem::invalid(
+        "country_not_allowed",
+        format!(
+            "the project does not send to {country}; allow it with PATCH /v1/project {{\"allowed_countries\": [\"…\"]}} (without \
+             a list the project sends to the countries of its numbers and to contacts who wrote first)"
+        ),
+    )
+}
+
+/// What is answered to a request to send a message to a contact in one of these countries.
+fn accepted(result: SendResult, countries: &[String]) -> Result<Accepted, Problem> {
     let SendResult { outcome, message_id, session_id, send_at, number, pool_id, retry_after_seconds } = result;
     Err(match outcome {
         SendOutcome::Sent | SendOutcome::Scheduled | SendOutcome::Replayed => {
@@ -340,12 +353,7 @@ fn accepted(result: SendResult) -> Result<Accepted, Problem> {
             "to is the number that the message would be sent from, so it would come back as a message to us; send to another \
              number, or from another one",
         ),
-        SendOutcome::CountryNotAllowed => Problem::invalid(
-            "country_not_allowed",
-            "the project does not send to the contact's country; allow it with PATCH /v1/project \
-             {\"allowed_countries\": [\"…\"]} (without a list the project sends to the countries of its numbers and to contacts \
-             who wrote first)",
-        ),
+        SendOutcome::CountryNotAllowed => country_not_allowed(countries),
         SendOutcome::ContactLimitReached => Problem::too_many(
             "contact_limit_reached",
             "the contact got as many messages as the project sends to one contact in an hour or a day (see \
