@@ -180,10 +180,11 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
         (" carrier_ids,", "text"),
         (" error_codes,", "integer"),
         (" error_classes,", "text"),
+        (" error_details,", "text"),
     ] {
         answer = answer.replacen(values, &format!(" $1::text::{of_type}[],"), 1);
     }
-    answer = answer.replacen(" error_details)", " $1::text::text[])", 1);
+    answer = answer.replacen(" sources)", " $1::text::text[])", 1);
     for (arguments, types) in arrays {
         let types = types.trim_matches(['(', ')']).split(", ").map(|name| format!("$1::text::{name}"));
         let typed = format!("unnest({})", types.collect::<Vec<_>>().join(", "));
