@@ -119,8 +119,8 @@ async fn grant(storage: &Storage, role: &str, scope: &Scope) -> Done {
     })?;
     if !refused.is_empty() {
         return Err(format!(
-            "what the role {role} may see is stored, but the role of DATABASE_URL may not do the rest: as an administrator of the database, run {}",
-            refused.join("; ")
+            "what the role {role} may see is stored, but the role of DATABASE_URL may not do the rest: as an administrator of the database, run:\n{};",
+            refused.join(";\n")
         )
         .into());
     }

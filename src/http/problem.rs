@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use poem::error::ResponseError;
+use poem::error::{MethodNotAllowedError, ResponseError};
 use poem::http::{StatusCode, header};
-use poem::{Body, IntoResponse, Response};
+use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Response, post};
 use poem_openapi::error::{ParseParamError, ParsePathError, ParseRequestPayloadError};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
 use poem_openapi::types::Type;
@@ -35,6 +35,8 @@ pub struct Problem {
     retry_after: Option<u32>,
     /// Whether the response is sent before the whole body was read.
     body_unread: bool,
+    /// The methods of the path, for the header `Allow`. RFC 9110, section 15.5.6, wants it of a 405.
+    allow: Option<String>,
 }
 
 /// The body of every error (RFC 9457).
@@ -57,7 +59,7 @@ impl Problem {
     /// A problem with a code of its own.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         // The detail may echo input of any length.
-        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None, body_unread: false }
+        Self { status, code, detail: bounds::error(&detail.into()), retry_after: None, body_unread: false, allow: None }
     }
 
     /// The same problem with a Retry-After of `seconds`.
@@ -65,6 +67,14 @@ impl Problem {
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// The path has other methods than the request's (405).
+    pub fn method_not_allowed(methods: &[&str]) -> Self {
+        let allow = methods.join(", ");
+        let detail = format!("this path supports {allow} only; the OpenAPI document lists the methods of each path");
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+        Self { allow: Some(allow), ..problem }
     }
 
     /// The request is invalid (422).
@@ -284,6 +294,9 @@ impl ResponseError for Problem {
         if self.body_unread {
             response = response.header(header::CONNECTION, "close");
         }
+        if let Some(methods) = &self.allow {
+            response = response.header(header::ALLOW, methods);
+        }
         response.body(Body::from_string(body.to_string()))
     }
 }
@@ -307,6 +320,11 @@ impl ApiResponse for Problem {
     }
 }
 
+/// A route that answers POST only, and says so of any other method.
+pub fn post_only(handler: impl IntoEndpoint<Endpoint = impl Endpoint + 'static>) -> impl Endpoint<Output = Response> {
+    post(handler).catch_error(async |_: MethodNotAllowedError| Problem::method_not_allowed(&["POST"]).as_response())
+}
+
 /// An error of a request's form without the value that was found, because that may be a secret.
 fn without_value(detail: &str) -> String {
     let Some((expected, found)) = detail.split_once(", found ") else { return detail.to_owned() };
@@ -325,11 +343,8 @@ pub async fn from_error(error: poem::Error) -> Response {
         StatusCode::NOT_FOUND => {
             Problem::new(status, "not_found", "this path does not exist; the OpenAPI document lists all paths")
         }
-        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
-            status,
-            "method_not_allowed",
-            "this path does not support this method; the OpenAPI document lists the methods",
-        ),
+        // `request_check` and `post_only` answer for all other paths.
+        StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(&["GET", "HEAD"]),
         StatusCode::UNAUTHORIZED => Problem::key_missing(),
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(status, "body_too_large", detail),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Path};
-use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler, post};
+use poem::{Body, Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, handler};
 use tracing::field::display;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ use crate::domain::delivery::{ReportOutcome, ReportRejectReason};
 use crate::domain::job::JobKind;
 use crate::domain::quarantine::QuarantineKind;
 use crate::http::body::{self, HeldBody, Reading};
-use crate::http::problem::Problem;
+use crate::http::problem::{self, Problem};
 use crate::http::request_id;
 use crate::jobs::ingest::{Ingest, NotIngested};
 use crate::storage::carrier_account::Accounts;
@@ -73,10 +73,10 @@ impl Webhooks {
 /// with the same id, if the first address failed.
 pub fn routes(state: WebhookState, kind: CarrierKind) -> impl Endpoint<Output = Response> {
     Route::new()
-        .at("/:key/messages", post(messages))
-        .at("/:key/fallback", post(messages))
-        .at("/:key/status", post(status))
-        .at("/:key/check", post(check))
+        .at("/:key/messages", problem::post_only(messages))
+        .at("/:key/fallback", problem::post_only(messages))
+        .at("/:key/status", problem::post_only(status))
+        .at("/:key/check", problem::post_only(check))
         .data(Arc::new(Webhooks { state, kind }))
         .into_endpoint()
         .map_to_response()

@@ -285,3 +285,25 @@ fn the_openapi_document_is_the_committed_one() {
     );
     assert!(!committed.contains("serde_json"), "a number is an object");
 }
+
+#[tokio::test]
+async fn a_refused_method_names_the_methods_of_its_path() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let nobody = uuid::Uuid::now_v7();
+    for (method, path, allowed) in [
+        (Method::DELETE, "/v1/agents".to_owned(), "GET, HEAD, POST"),
+        (Method::POST, "/v1/project".to_owned(), "GET, HEAD, PATCH"),
+        (Method::PUT, format!("/v1/sessions/{nobody}"), "GET, HEAD"),
+        (Method::GET, format!("/webhooks/twilio/{}/messages", app.webhook_key), "POST"),
+        (Method::PUT, "/webhooks/twilio/any/status".to_owned(), "POST"),
+        (Method::POST, "/readyz".to_owned(), "GET, HEAD"),
+    ] {
+        let request = app.http.request(method.clone(), format!("http://{}{path}", app.api)).bearer_auth(&app.key);
+        let answer = request.json(&json!({})).send().await.expect("an answer");
+        let allow = answer.headers().get("Allow").map(|value| value.to_str().expect("ASCII").to_owned());
+        assert_eq!((answer.status().as_u16(), allow.as_deref()), (405, Some(allowed)), "{method} {path}");
+        let problem: Value = answer.json().await.expect("JSON");
+        assert_eq!(problem["code"], "method_not_allowed");
+        assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(allowed)), "{problem}");
+    }
+}

@@ -17,7 +17,7 @@ use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::web::sse::SSE;
 use poem::web::{Data, Form, Html, Query};
-use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler, post};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use serde::Deserialize;
 use twilio_simulator::{NewText, Simulator};
 use uuid::Uuid;
@@ -26,7 +26,7 @@ use crate::http::body;
 use crate::http::console::guard::Sender;
 use crate::http::console::view::{PageQuery, Shown, View};
 use crate::http::health::Draining;
-use crate::http::problem::Problem;
+use crate::http::problem::{self, Problem};
 use crate::storage::Storage;
 use crate::storage::session::{self, Filter};
 
@@ -64,8 +64,8 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
     let routes = Route::new()
         .at("/", get(page))
         .at("/changes", get(changes))
-        .at("/texts", post(send))
-        .at("/advance-clock", post(advance_clock))
+        .at("/texts", problem::post_only(send))
+        .at("/advance-clock", problem::post_only(advance_clock))
         .at("/console.js", get(script))
         .at("/style.css", get(style))
         .data(console)

@@ -100,11 +100,25 @@ impl Operations {
         self.0.iter().find(|operation| operation.method == *method && operation.matches(parts))
     }
 
-    /// Checks a request. One that no operation matches is left to the router, which answers 404 or
-    /// 405.
+    /// The methods of a path, by name.
+    fn methods(&self, parts: &[&str]) -> Vec<&str> {
+        let operations = self.0.iter().filter(|operation| operation.matches(parts));
+        let mut methods: Vec<&str> = operations.map(|operation| operation.method.as_str()).collect();
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.sort_unstable();
+        methods.dedup();
+        methods
+    }
+
+    /// Checks a request. A path that no operation has is left to the router, which answers 404.
     pub(super) fn check(&self, given: &Given<'_>) -> Result<(), Problem> {
         let parts = parts_of(given.path);
-        let Some(operation) = self.find(given.method, &parts) else { return Ok(()) };
+        let Some(operation) = self.find(given.method, &parts) else {
+            let methods = self.methods(&parts);
+            return if methods.is_empty() { Ok(()) } else { Err(Problem::method_not_allowed(&methods)) };
+        };
         headers::check(given.headers, operation.has_key)?;
         operation.check_path(&parts)?;
         query::check(given.query.unwrap_or_default(), &operation.query)?;
