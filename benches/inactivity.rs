@@ -128,6 +128,7 @@ impl Bench {
              insert into agent (id, project_id, name) values ('{agent}', '{project}', 'bench');
              insert into agent_version (agent_id, version, spec, warning, reads_history)
              values ('{agent}', 1, jsonb_build_object('kind', 'script', 'source', 'def reply(conv, text): return text'), 'Are you still there?', false);
+             insert into active_version (agent_id, environment, version) select '{agent}', unnest('{{sandbox,live}}'::text[]), 1;
              commit;
              update project set outbound_per_contact_per_hour = 0, outbound_per_contact_per_day = 0;
              insert into endpoint (id, project_id, kind, agent_id) values ('{endpoint}', '{project}', 'number', '{agent}');

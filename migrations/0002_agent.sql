@@ -6,7 +6,7 @@ create table agent (
     id              uuid        not null constraint agent_pk primary key,
     project_id      uuid        not null constraint agent_belongs_to_a_project references project (id),
     name            text        not null constraint agent_name_has_1_to_100_characters check (length(name) between 1 and 100),
-    current_version integer     not null default 1,
+    newest_version  integer     not null default 1,
     signing_key_id            text,
     signing_secret            bytea,
     previous_signing_secret   bytea,
@@ -77,7 +77,26 @@ create table agent_error (
     constraint agent_error_tells_when_a_worker_was_lost check ((workers_lost = 0) = (worker_lost_at is null))
 );
 
--- The two tables refer to each other, so this constraint is added after both, and is checked at
--- commit.
-alter table agent add constraint agents_current_version_exists
-    foreign key (id, current_version) references agent_version (agent_id, version) deferrable initially deferred;
+-- Which version of an agent new sessions get, in each of its environments. It is a table of its own
+-- because each message reads it, and the row of the agent holds secrets.
+create domain agent_environment as text constraint agent_environment_is_known check (value in ('sandbox', 'live'));
+create table active_version (
+    agent_id    uuid              not null constraint active_version_belongs_to_an_agent references agent (id),
+    environment agent_environment not null,
+    version     integer           not null,
+    constraint active_version_pk primary key (agent_id, environment),
+    constraint active_version_exists foreign key (agent_id, version) references agent_version (agent_id, version)
+);
+
+-- What was activated, in order. A rollback marks the newest activation that is not rolled back, so
+-- the one before it is the active one again.
+create table activation (
+    seq            bigint            not null generated always as identity constraint activation_pk primary key,
+    agent_id       uuid              not null constraint activation_belongs_to_an_agent references agent (id),
+    environment    agent_environment not null,
+    version        integer           not null,
+    activated_at   timestamptz       not null default now(),
+    rolled_back_at timestamptz,
+    constraint activated_version_exists foreign key (agent_id, version) references agent_version (agent_id, version)
+);
+create index activation_newest_of_an_environment on activation (agent_id, environment, seq);

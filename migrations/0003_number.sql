@@ -6,6 +6,7 @@ create table endpoint (
     project_id  uuid        not null constraint endpoint_belongs_to_a_project references project (id),
     kind        text        not null constraint endpoint_kind_is_known check (kind in ('number', 'widget')),
     agent_id    uuid        not null constraint endpoint_is_answered_by_an_agent references agent (id),
+    environment agent_environment not null default 'live',
     created_at  timestamptz not null default now(),
     detached_at timestamptz
 );

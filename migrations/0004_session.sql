@@ -28,6 +28,7 @@ create table session (
     engaged             boolean              not null,
     agent_id            uuid                 not null,
     agent_version       integer              not null,
+    environment         agent_environment    not null default 'live',
     state               session_state        not null default '{}',
     language            text,
     -- The watermark: every inbound message up to this seq is handled. A turn handles all messages

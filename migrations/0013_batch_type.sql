@@ -40,6 +40,7 @@ create type inbound_decision as (
     previous_session_id uuid,
     agent_id            uuid,
     agent_version       integer,
+    environment         text,
     warn_after_seconds  integer,
     paused_until        timestamptz,
     kind                text,

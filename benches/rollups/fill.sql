@@ -14,6 +14,8 @@ select ('00000000-0000-7000-8001-00000000000' || n)::uuid, ('00000000-0000-7000-
   from generate_series(0, 3) n;
 insert into agent_version (agent_id, version, spec, warning, reads_history)
 select id, 1, '{"kind": "script", "source": "x"}', 'Still there?', false from agent where name like 'agent _';
+insert into active_version (agent_id, environment, version)
+select id, unnest('{sandbox,live}'::text[]), 1 from agent where name like 'agent _';
 
 insert into endpoint (id, project_id, kind, agent_id)
 select ('00000000-0000-7000-8002-0000000000' || lpad(n::text, 2, '0'))::uuid, ('00000000-0000-7000-8000-00000000000' || 1 + n % 2)::uuid,

@@ -2,7 +2,7 @@ comment on table agent is 'What answers sessions; its settings are in its versio
 comment on column agent.id is 'Id of the agent, a UUIDv7.';
 comment on column agent.project_id is 'Id of the project of the agent.';
 comment on column agent.name is 'Name of the agent, unique in its project, 1 to 100 characters.';
-comment on column agent.current_version is 'Number of the version that new sessions get.';
+comment on column agent.newest_version is 'Number of the version that was made last.';
 comment on column agent.signing_key_id is 'Id of the secret key that decrypts the signing secrets.';
 comment on column agent.signing_secret is 'Secret that signs requests to the service of an http agent, encrypted; it is made with the first http version.';
 comment on column agent.previous_signing_secret is 'Secret before the last change, encrypted; it signs for a day after the change too, so that the service can switch.';

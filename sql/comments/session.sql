@@ -11,6 +11,7 @@ comment on column session.pool_id is 'Id of the pool at the carrier that it was 
 comment on column session.engaged is 'Whether the contact has sent a message that was to be answered.';
 comment on column session.agent_id is 'Id of the agent that answers it.';
 comment on column session.agent_version is 'Number of the version of the agent, which it keeps.';
+comment on column session.environment is 'Environment of the endpoint when it was opened, sandbox or live; the settings of inactivity are those of the version that is active there.';
 comment on column session.state is 'State that the agent keeps with it (conv.state), a JSON object of 256 kB at most.';
 comment on column session.language is 'Language that the agent set; null: none.';
 comment on column session.handled_seq is 'The watermark: every inbound message up to this seq is handled, because a turn handles all messages that wait.';

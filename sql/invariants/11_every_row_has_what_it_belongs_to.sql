@@ -48,8 +48,11 @@ union all
 select 'endpoint without its agent', id::text from endpoint
  where not exists (select from agent where agent.id = endpoint.agent_id)
 union all
-select 'agent without its current version', id::text from agent
- where not exists (select from agent_version version where version.agent_id = agent.id and version.version = agent.current_version)
+select 'agent without its active version', agent.id || ' ' || environment
+  from agent cross join unnest('{sandbox,live}'::text[]) environment
+ where not exists (
+       select from active_version active join agent_version version on version.agent_id = active.agent_id and version.version = active.version
+        where active.agent_id = agent.id and active.environment = environment)
 union all
 select 'carrier account without its project', project_id::text from carrier_account
  where not exists (select from project where project.id = carrier_account.project_id)

@@ -16,7 +16,8 @@ select session.project_id, session.id as session_id, session.channel::text as ch
        (select count(*) from message where message.session_id = session.id and message.direction = 'inbound') as inbound_messages,
        (select count(*) from message where message.session_id = session.id and message.direction = 'outbound') as outbound_messages,
        (select greatest(count(*) - 1, 0) from message where message.session_id = session.id and message.direction = 'inbound')
-           as continued_messages
+           as continued_messages,
+       session.environment::text as environment
   from session
   left join session previous on previous.id = session.previous_session_id
   left join number on number.id = session.endpoint_id
@@ -48,3 +49,4 @@ comment on column reporting.sessions_v1.duration_seconds is 'Seconds from opened
 comment on column reporting.sessions_v1.inbound_messages is 'Count of messages of the contact, with keywords and those that got no answer. It is counted for each row that is read.';
 comment on column reporting.sessions_v1.outbound_messages is 'Count of messages to the contact. It is counted for each row that is read.';
 comment on column reporting.sessions_v1.continued_messages is 'Count of messages of the contact after its first one in the session: those that continued an active session. It is counted for each row that is read.';
+comment on column reporting.sessions_v1.environment is 'Environment of the agent that the number had when the session was opened: sandbox or live.';

@@ -96,7 +96,6 @@ pub async fn run(options: Options) -> Done {
         accounts,
         carriers: carriers.clone(),
         agent_runtime: agent_runtime.clone(),
-        env: "dev",
         public_base: public_base.clone(),
         settings: options.worker.clone(),
     });

@@ -247,7 +247,6 @@ fn workers_of(
         accounts: Accounts::new(storage.clone(), carrier.required_key()?),
         carriers: carriers.clone(),
         agent_runtime,
-        env: "live",
         public_base,
         settings,
     }))

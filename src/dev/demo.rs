@@ -94,12 +94,15 @@ pub async fn furnish(
             made.id
         }
     };
-    // The number keeps the agent that somebody gave it. It is attached at each start, because our
-    // address may have changed.
+    // The number keeps the agent and the environment that somebody gave it. It is attached at each
+    // start, because our address may have changed.
     let numbers: Numbers = serde_json::from_value(call(("GET", "numbers?limit=200"), None).await?).unwrap_or_default();
     let kept = numbers.items.into_iter().find(|number| number.number == NUMBER).map(|number| number.agent_id);
-    let agent_id = kept.unwrap_or(agent_id);
-    call(("POST", "numbers"), Some(json!({"number": NUMBER, "agent_id": agent_id}))).await?;
+    let number = match kept {
+        Some(agent_id) => json!({"number": NUMBER, "agent_id": agent_id}),
+        None => json!({"number": NUMBER, "agent_id": agent_id, "environment": "sandbox"}),
+    };
+    call(("POST", "numbers"), Some(number)).await?;
     Ok(())
 }
 

@@ -20,6 +20,17 @@ words! {
 }
 
 words! {
+    /// Where a version of an agent is active. Each number names one, `live` unless it says
+    /// otherwise, and a session keeps the one that its number had when it was opened.
+    pub enum Environment {
+        /// For trying a version before contacts meet it.
+        Sandbox = "sandbox",
+        /// For contacts.
+        Live = "live",
+    }
+}
+
+words! {
     /// What the agent does with a contact's first message.
     pub enum FirstMessage {
         /// It sends the greeting.

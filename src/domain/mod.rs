@@ -43,5 +43,6 @@ pub mod time_zone;
 pub mod trace;
 pub mod turn_settlement;
 pub mod unknown_delivery;
+pub mod version_diff;
 pub mod web_address;
 pub mod words;

@@ -35,7 +35,7 @@ pub struct Problem {
     retry_after: Option<u32>,
     /// Whether the response is sent before the whole body was read.
     body_unread: bool,
-    /// The methods of the path, for the header `Allow`. RFC 9110, section 15.5.6, wants it of a 405.
+    /// The methods of the path, for the header `Allow`: RFC 9110, section 15.5.6.
     allow: Option<String>,
 }
 
@@ -166,7 +166,7 @@ impl Problem {
     }
 
     /// We failed (500). The caller logs the cause.
-    fn internal() -> Self {
+    pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal_error",

@@ -40,8 +40,6 @@ pub struct JobContext {
     pub carriers: Carriers,
     pub channels: Channels,
     pub agent_runtime: AgentRuntime,
-    /// Where agents run, as they are told: `live` or `dev`.
-    pub env: &'static str,
     /// Where carriers reach us, without a slash at its end.
     pub public_base: String,
     pub settings: WorkerSettings,

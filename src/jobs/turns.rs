@@ -64,7 +64,6 @@ pub struct Turns {
     channels: Channels,
     /// Decrypts the secrets that sign requests to services.
     key: SecretKeys,
-    env: &'static str,
     slots: usize,
     lease_seconds: u32,
     /// Sends the first messages of turns from this process, if it has a free slot.
@@ -100,7 +99,6 @@ impl Turns {
             agent_runtime: context.agent_runtime.clone(),
             channels: context.channels.clone(),
             key: context.accounts.key().clone(),
-            env: context.env,
             slots: usize::from(context.settings.turn_slots),
             lease_seconds: context.settings.lease_seconds,
             deliveries: deliveries.clone(),
@@ -287,7 +285,7 @@ impl Turns {
             let mut allowance = Allowance::of(&version.settings, channel);
             let signing_secrets = self.signing_secrets(claim, version).await?;
             let model = self.model_access(claim, version).await?;
-            let context = TurnContext { env: self.env, kind: version.spec.kind(), signing_secrets, model };
+            let context = TurnContext { kind: version.spec.kind(), signing_secrets, model };
             let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
             for OutboundRequest { to, from, body } in sends {

@@ -6,16 +6,18 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::domain::agent::{AgentSettings, AgentSpec, FirstMessage, InactivitySettings, Reactions, SpecFields};
+use crate::domain::agent::{
+    AgentSettings, AgentSpec, Environment, FirstMessage, InactivitySettings, Reactions, SpecFields,
+};
 use crate::domain::agent_error::{AgentErrorCode, LastError};
 use crate::domain::reply_filter::{FilterSettings, Links, Markdown};
 use crate::secret::{SecretContext, SecretError, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::pagination::Page;
-use crate::storage::{Storage, model, new_id};
+use crate::storage::{Storage, active_version, model, new_id};
 
-/// An agent with its current version. In lists the version has the fields of its spec that lists
-/// tell.
+/// An agent with its live version, or with another one of its versions. In lists the version has
+/// the fields of its spec that lists tell.
 #[derive(Debug, Clone)]
 pub struct Agent<Spec = AgentSpec> {
     pub id: Uuid,
@@ -33,6 +35,8 @@ pub struct Version<Spec = AgentSpec> {
     pub version: i32,
     pub spec: Spec,
     pub settings: AgentSettings,
+    /// The environments whose new sessions get it.
+    pub active_in: Vec<Environment>,
     pub version_created_at: DateTime<Utc>,
 }
 
@@ -77,6 +81,7 @@ struct VersionRow {
     links: Links,
     allowed_link_hosts: Vec<String>,
     allowed_phone_numbers: Vec<String>,
+    active_in: Vec<Environment>,
     version_created_at: DateTime<Utc>,
     last_error: Option<Json<LastError>>,
 }
@@ -112,7 +117,8 @@ where
                 allowed_phone_numbers: row.allowed_phone_numbers,
             },
         };
-        let version = Version { version: row.version, spec, settings, version_created_at: row.version_created_at };
+        let VersionRow { version, active_in, version_created_at, .. } = row;
+        let version = Version { version, spec, settings, active_in, version_created_at };
         let last_error = row.last_error.map(|error| error.0);
         Ok(Self { id: row.id, name: row.name, created_at: row.created_at, version, last_error })
     }
@@ -153,7 +159,8 @@ impl EncryptedSecret {
     }
 }
 
-/// Creates an agent with its first version, and a signing secret if it needs one. The constraint
+/// Creates an agent with its first version, which is active in all environments, and a signing
+/// secret if it needs one. The constraint
 /// `agent_name_is_unique_in_a_project` refuses a name that another agent of the project has.
 pub async fn create(
     storage: &Storage,
@@ -166,20 +173,23 @@ pub async fn create(
     let id = new_id();
     sqlx::query_file!("sql/queries/agent/create.sql", id, project_id, name).execute(&mut *transaction).await?;
     insert_version(&mut transaction, id, 1, version).await?;
+    for environment in Environment::ALL {
+        active_version::set(&mut transaction, id, *environment, 1).await?;
+    }
     give_secrets(&mut transaction, (project_id, id), version, secrets).await?;
     let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     transaction.commit().await?;
     Ok(agent)
 }
 
-/// Adds a version and makes it current, so that new sessions run it. Stores the secret if one is
-/// given and the agent has none, and returns whether it was stored. Returns `None` if the project
-/// has no such agent.
+/// Adds a version and activates it in these environments, so that their new sessions run it. Stores
+/// the secret if one is given and the agent has none, and returns whether it was stored. Returns
+/// `None` if the project has no such agent.
 pub async fn add_version(
     storage: &Storage,
-    project_id: Uuid,
-    id: Uuid,
+    (project_id, id): (Uuid, Uuid),
     version: &NewVersion,
+    environments: &[Environment],
     secrets: AgentSecrets<'_>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
     let mut transaction = storage.pool.begin().await?;
@@ -188,10 +198,15 @@ pub async fn add_version(
         .await?;
     let Some(next) = next else { return Ok(None) };
     insert_version(&mut transaction, id, next, version).await?;
+    for environment in environments {
+        active_version::set(&mut transaction, id, *environment, next).await?;
+    }
     let is_stored = give_secrets(&mut transaction, (project_id, id), version, secrets).await?;
     let agent = find_in(&mut transaction, project_id, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/find_version.sql", project_id, id, next);
+    let version = finding.fetch_one(&mut *transaction).await?.try_into()?;
     transaction.commit().await?;
-    Ok(Some((agent, is_stored)))
+    Ok(Some((Agent { version, ..agent }, is_stored)))
 }
 
 /// Stores the secrets of an agent that come with a version. Returns whether the signing secret was
@@ -290,7 +305,7 @@ async fn insert_version(
     Ok(())
 }
 
-/// Finds an agent of a project, with its current version.
+/// Finds an agent of a project, with its live version.
 pub async fn find(storage: &Storage, project_id: Uuid, id: Uuid) -> Result<Option<Agent>, sqlx::Error> {
     find_in(&mut *storage.connection().await?, project_id, id).await
 }
@@ -400,6 +415,7 @@ mod tests {
             links: Links::Any,
             allowed_link_hosts: Vec::new(),
             allowed_phone_numbers: Vec::new(),
+            active_in: Vec::new(),
             version_created_at: DateTime::UNIX_EPOCH,
             last_error: None,
         }

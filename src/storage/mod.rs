@@ -1,6 +1,7 @@
 //! The only module with SQL: one module for each noun, one function for each statement. It knows
 //! nothing of HTTP, of carriers or of the job runtime.
 
+pub mod active_version;
 pub mod agent;
 pub mod api_key;
 pub mod attachment;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::domain::agent::Environment;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
 use crate::domain::number::{
@@ -27,6 +28,8 @@ pub struct Number {
     pub project_id: Uuid,
     pub number: String,
     pub agent_id: Uuid,
+    /// The environment of the agent whose active version new sessions get.
+    pub environment: Environment,
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,
     #[sqlx(rename = "desired_state: _")]
@@ -80,6 +83,8 @@ pub struct AttachRequest {
     pub project_id: Uuid,
     pub number: String,
     pub agent_id: Uuid,
+    /// The environment of the agent. None: as it is, and live for a new number.
+    pub environment: Option<Environment>,
     pub country: Option<String>,
     pub may_buy: bool,
     /// `None`: as it is. A new number has true.
@@ -132,6 +137,7 @@ pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> R
         request.project_id,
         request.number,
         request.agent_id,
+        request.environment.map(Environment::as_str),
         request.country.as_deref(),
         request.may_buy,
         request.repair_drift,
@@ -141,18 +147,25 @@ pub async fn attach(connection: &mut PgConnection, request: &AttachRequest) -> R
     .await
 }
 
-/// Changes the agent of a number, or whether its webhooks are repaired. Returns false if the
-/// project has no such number.
+/// Changes the agent of a number, its environment, or whether its webhooks are repaired. Returns
+/// false if the project has no such number.
 pub async fn change(
     connection: &mut PgConnection,
-    project_id: Uuid,
-    id: Uuid,
+    (project_id, id): (Uuid, Uuid),
     agent_id: Option<Uuid>,
+    environment: Option<Environment>,
     repair_drift: Option<bool>,
 ) -> Result<bool, sqlx::Error> {
-    let changed = sqlx::query_file!("sql/queries/number/change.sql", project_id, id, agent_id, repair_drift)
-        .execute(connection)
-        .await?;
+    let changed = sqlx::query_file!(
+        "sql/queries/number/change.sql",
+        project_id,
+        id,
+        agent_id,
+        environment.map(Environment::as_str),
+        repair_drift
+    )
+    .execute(connection)
+    .await?;
     Ok(changed.rows_affected() == 1)
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::domain::agent::Environment;
 use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::storage::pagination::{Page, rows_to_read};
 use crate::telemetry::metrics;
@@ -27,6 +28,7 @@ pub struct Session {
     pub engaged: bool,
     pub agent_id: Uuid,
     pub agent_version: i32,
+    pub environment: Environment,
     pub opened_at: DateTime<Utc>,
     pub last_message_at: DateTime<Utc>,
     pub warned_at: Option<DateTime<Utc>>,

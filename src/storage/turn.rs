@@ -14,6 +14,7 @@ use sqlx::types::Json;
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use crate::domain::agent::Environment;
 use crate::domain::job::JobKind;
 use crate::domain::message::Direction;
 use crate::domain::session::{Channel, SessionOrigin};
@@ -54,6 +55,9 @@ pub struct Claim {
     pub claimed_at: DateTime<Utc>,
     pub agent_id: Uuid,
     pub agent_version: i32,
+    /// The environment that its endpoint had when it was opened.
+    #[sqlx(rename = "environment: _")]
+    pub environment: Environment,
     /// Whether `start` ran in an earlier turn of the session.
     #[sqlx(rename = "started!")]
     pub started: bool,

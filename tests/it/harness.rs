@@ -122,7 +122,6 @@ impl TestApp {
                 carriers,
                 channels: Channels::default(),
                 agent_runtime,
-                env: "live",
                 public_base,
                 settings: settings(),
             }),
@@ -182,7 +181,6 @@ impl TestApp {
             carriers: twilio_at(&carrier),
             channels: Channels::default(),
             agent_runtime: agent_runtime(),
-            env: "live",
             public_base: format!("http://{}", self.api),
             settings: settings(),
         }

@@ -32,6 +32,7 @@ mod doctor;
 mod documents;
 mod eager_dispatch;
 mod edge;
+mod environments;
 mod failpoints;
 mod faults;
 mod harness;

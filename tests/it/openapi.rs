@@ -201,6 +201,15 @@ async fn agents(api: &mut Checked<'_>) -> String {
     api.refused(Method::POST, &format!("{}/signing-secret", paths[0]), None).await;
     let version = json!({"kind": "script", "source": AGENT, "first_message": "process", "error_message": "Sorry!"});
     api.ok(Method::POST, &format!("{}/versions", paths[0]), Some(version)).await;
+    api.ok(Method::GET, &format!("{}/environments", paths[0]), None).await;
+    api.ok(Method::POST, &format!("{}/environments/sandbox/rollback", paths[0]), None).await;
+    api.refused(Method::POST, &format!("{}/environments/sandbox/rollback", paths[0]), None).await;
+    let live = format!("{}/environments/live", paths[0]);
+    for version in [1, 2] {
+        api.ok(Method::PUT, &live, Some(json!({"version": version}))).await;
+    }
+    api.refused(Method::PUT, &live, Some(json!({"version": 3}))).await;
+    api.ok(Method::GET, &format!("{}/versions/2/diff/1", paths[0]), None).await;
     api.refused(Method::POST, "/v1/agents", Some(json!({"name": "a", "kind": "llm"}))).await;
     api.refused(Method::POST, "/v1/agents", Some(json!({"name": "a", "kind": "http", "source": AGENT}))).await;
     id(&script).to_owned()

@@ -195,6 +195,7 @@ async fn answer_of(app: &TestApp, function: &str, messages: &str) -> String {
         .replace("seqs[", "('{}'::bigint[])[")
         .replace("locked.endpoints[", "('{}'::uuid[])[")
         .replace("locked.agents[", "('{}'::uuid[])[")
+        .replace("locked.environments[", "('{}'::text[])[")
         .replace("claim_token", "null::uuid")
         .replace("claim_seconds", "30")
         .replace("this_time", "now()")

@@ -73,7 +73,8 @@ async fn every_table_and_column_has_a_comment_that_says_its_unit_and_meaning() {
 }
 
 /// The constraints on columns whose words are those of an enum. `endpoint.kind` has no such enum.
-const WORDS: [(&str, &[&str]); 33] = [
+const WORDS: [(&str, &[&str]); 34] = [
+    ("agent_environment_is_known", agent::Environment::WORDS),
     ("agent_error_code_is_known", agent_error::AgentErrorCode::WORDS),
     ("agent_kind_is_known", agent::AgentKind::WORDS),
     ("confidence_is_known", country::Confidence::WORDS),

@@ -26,8 +26,8 @@ begin
       from unnest(due) as locked (id)
      cross join lateral (select * from session where session.id = locked.id limit 1) session
      cross join lateral (select * from project where project.id = session.project_id limit 1) project
-      join agent on agent.id = session.agent_id
-      join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+      join active_version active on active.agent_id = session.agent_id and active.environment = session.environment
+      join agent_version version on version.agent_id = active.agent_id and version.version = active.version
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
       left join lateral (
            select delivery.seq from delivery

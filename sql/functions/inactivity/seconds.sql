@@ -6,8 +6,8 @@ declare
 begin
     select version.warn_after_seconds into seconds
       from session
-      join agent on agent.id = session.agent_id
-      join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
+      join active_version active on active.agent_id = session.agent_id and active.environment = session.environment
+      join agent_version version on version.agent_id = active.agent_id and version.version = active.version
      where session.id = of_session;
     return seconds;
 end $$;

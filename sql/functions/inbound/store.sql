@@ -18,9 +18,9 @@ begin
         select m.*, seqs[row_number() over ()] as seq from unnest(messages) m
     ), opened as (
         insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version,
-                             warn_after_seconds, previous_session_id, paused_until)
+                             environment, warn_after_seconds, previous_session_id, paused_until)
         select session_id, project_id, endpoint_id, contact, channel, 'open', 'inbound', is_answered, agent_id, agent_version,
-               warn_after_seconds, previous_session_id, paused_until
+               environment, warn_after_seconds, previous_session_id, paused_until
           from decided where opens_session
     ), joined as (
         -- Found by the key and written by the ctid: a join that was planned while there were few

@@ -1,10 +1,12 @@
--- Records that a project wants a number attached: answered by an agent, in a country, bought if
--- need be, its webhooks repaired when they drift (null: as it is). A number that was detached comes
--- back with its row; messages that came in between are not ours. The caller reconciles the number
--- at once; workers do it later if the caller did not finish. Returns its id, or null: the number is
--- being released right now, which can't be undone.
+-- Records that a project wants a number attached: answered by an agent, in an environment of the
+-- agent (null: as it is, and live for a new number), in a country, bought if need be, its webhooks
+-- repaired when they drift (null: as it is). A number that was detached comes back with its row;
+-- messages that came in between are not ours. The caller reconciles the number at once; workers do
+-- it later if the caller did not finish. Returns its id, or null: the number is being released
+-- right now, which can't be undone.
 create or replace function attach_number(
-    new_id uuid, of_project uuid, wanted text, by_agent uuid, in_country text, buys boolean, repairs boolean, new_generation uuid
+    new_id uuid, of_project uuid, wanted text, by_agent uuid, in_environment text, in_country text, buys boolean, repairs boolean,
+    new_generation uuid
 ) returns uuid language plpgsql
 set search_path = textback, pg_temp as $$
 declare
@@ -16,7 +18,8 @@ begin
     select id, desired_state, leased_until, check_at is null as is_detached into locked
       from number where project_id = of_project and number = wanted for no key update;
     if not found then
-        insert into endpoint (id, project_id, kind, agent_id) values (new_id, of_project, 'number', by_agent);
+        insert into endpoint (id, project_id, kind, agent_id, environment)
+        values (new_id, of_project, 'number', by_agent, coalesce(in_environment, 'live'));
         insert into number (id, project_id, number, country, may_buy, repair_drift, generation, check_at)
         values (new_id, of_project, wanted, in_country, buys, coalesce(repairs, true), new_generation, later)
         on conflict (project_id, number) do nothing;
@@ -42,6 +45,6 @@ begin
            backfill_at = coalesce(backfill_at, this_time),
            backfilled_until = case when locked.is_detached then this_time else backfilled_until end
      where id = locked.id;
-    update endpoint set agent_id = by_agent, detached_at = null where id = locked.id;
+    update endpoint set agent_id = by_agent, environment = coalesce(in_environment, environment), detached_at = null where id = locked.id;
     return locked.id;
 end $$;

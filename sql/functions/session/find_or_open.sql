@@ -20,12 +20,13 @@ begin
      order by id desc limit 1;
 
     insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged,
-                         agent_id, agent_version, warn_after_seconds, previous_session_id, paused_until)
+                         agent_id, agent_version, environment, warn_after_seconds, previous_session_id, paused_until)
     select new_id, of_project, of_endpoint, of_contact, on_channel, 'open', from_origin, false,
-           agent.id, agent.current_version, version.warn_after_seconds, previous.id, previous.paused_until
-      from agent
-      join agent_version version on version.agent_id = agent.id and version.version = agent.current_version
-     where agent.id = by_agent;
+           active.agent_id, active.version, active.environment, version.warn_after_seconds, previous.id, previous.paused_until
+      from endpoint
+      join active_version active on active.agent_id = by_agent and active.environment = endpoint.environment
+      join agent_version version on version.agent_id = active.agent_id and version.version = active.version
+     where endpoint.id = of_endpoint;
     if previous.id is not null then
         -- A closing message that was not sent yet would arrive after the new session began.
         perform withdraw_stale_deliveries(of_endpoint, of_contact, '{warning,closing}');

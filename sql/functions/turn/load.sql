@@ -38,7 +38,7 @@ begin
      -- By "limit 1" each row is looked up by its key. A join that was planned while there were few
      -- sessions would read all of them for each batch later.
      cross join lateral (
-           select session.project_id, session.agent_id, session.handled_seq, session.warn_after_seconds, session.pool_id from session
+           select session.project_id, session.agent_id, session.environment, session.handled_seq, session.warn_after_seconds, session.pool_id from session
             where session.id = t.session_id
             limit 1 for update) session
      cross join lateral (
@@ -46,10 +46,11 @@ begin
             where turn.session_id = t.session_id and turn.id = t.turn_id and turn.lease_token = t.token
             limit 1 for update) turn
      cross join lateral (
-           select agent.current_version from agent where agent.id = session.agent_id limit 1) agent
+           select active_version.version from active_version
+            where active_version.agent_id = session.agent_id and active_version.environment = session.environment limit 1) active
      cross join lateral (
            select agent_version.warn_after_seconds from agent_version
-            where agent_version.agent_id = session.agent_id and agent_version.version = agent.current_version
+            where agent_version.agent_id = session.agent_id and agent_version.version = active.version
             limit 1) version
      cross join lateral (
            select project.has_outbound_limits as has_limits from project where project.id = session.project_id

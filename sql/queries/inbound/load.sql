@@ -2,7 +2,7 @@
 select ordinal as "ordinal!", "now" as "now!", endpoint_id as "endpoint_id!", stored_message_id, stored_session_id,
        consent_kind as "consent_kind: ConsentKind", consent_at, session_id, session_status as "session_status: SessionStatus", engaged,
        has_turn as "has_turn!", session_warn_after_seconds, previous_session_id, paused_until, agent_id as "agent_id!",
-       agent_version as "agent_version!", debounce_seconds as "debounce_seconds!", reads_history as "reads_history!",
+       agent_version as "agent_version!", environment as "environment!: _", debounce_seconds as "debounce_seconds!", reads_history as "reads_history!",
        warn_after_seconds as "warn_after_seconds!", per_minute as "per_minute!",
        repeats_in_five_minutes as "repeats_in_five_minutes!", first_answer as "first_answer!",
        second_answer as "second_answer!", in_last_minute as "in_last_minute!",

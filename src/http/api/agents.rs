@@ -1,5 +1,6 @@
 //! `/v1/agents`: who answers. An agent has versions, which never change.
 
+pub(super) mod environments;
 mod llm;
 mod settings;
 
@@ -16,6 +17,7 @@ use super::lists::{self, List};
 use super::visible::named;
 use super::{ApiState, Group};
 use crate::agents::SpecError;
+use crate::domain::agent::Environment;
 use crate::domain::agent_error::LastError;
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
@@ -38,7 +40,17 @@ struct NewAgent {
     version: NewAgentVersion,
 }
 
-/// An agent with its current version.
+/// A version to be added to an agent.
+#[derive(Object)]
+struct AddedVersion {
+    /// The environments in which it is activated. Without it in all; with an empty list in none.
+    // Before the version, as in `NewAgent`.
+    activate_in: Option<Vec<Environment>>,
+    #[oai(flatten)]
+    version: NewAgentVersion,
+}
+
+/// An agent with its live version, or with the version that was made.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
 struct Agent {
@@ -69,7 +81,7 @@ enum AgentCreated {
 
 #[derive(ApiResponse)]
 enum VersionCreated {
-    /// The version was made and is current
+    /// The version was made
     #[oai(status = 201)]
     Created(Json<Agent>),
 }
@@ -103,22 +115,24 @@ impl Api {
         Ok(AgentCreated::Created(Json(Agent::with_secret(agent, secret))))
     }
 
-    /// Add a version to an agent and make it current
+    /// Add a version to an agent and activate it
     ///
-    /// Open sessions keep the version that they started with.
+    /// The answer has the new version. Open sessions keep the version that they started with.
     #[oai(path = "/agents/:id/versions", method = "post", operation_id = "create_agent_version")]
     async fn create_version(
         &self,
         state: Data<&ApiState>,
         caller: Caller,
         id: Path<Uuid>,
-        body: Json<NewAgentVersion>,
+        body: Json<AddedVersion>,
     ) -> Result<VersionCreated, Problem> {
         let project_id = caller.writer()?;
-        let version = validate(&state, project_id, body.0).await?;
+        let AddedVersion { activate_in, version } = body.0;
+        let environments = activate_in.as_deref().unwrap_or(Environment::ALL);
+        let version = validate(&state, project_id, version).await?;
         let secret = needed_secret(&version);
         let secrets = AgentSecrets { keys: state.accounts.key(), signing: secret.as_ref() };
-        let added = agent::add_version(&state.storage, project_id, *id, &version, secrets).await?;
+        let added = agent::add_version(&state.storage, (project_id, *id), &version, environments, secrets).await?;
         let (agent, taken) = added.ok_or_else(|| Problem::not_found("agent"))?;
         Ok(VersionCreated::Created(Json(Agent::with_secret(agent, secret.filter(|_| taken)))))
     }

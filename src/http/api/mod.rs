@@ -95,6 +95,7 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
         usage::Api,
         carrier::Api,
         agents::Api,
+        agents::environments::Api,
         available_numbers::Api,
         numbers::Api,
         countries::Api,

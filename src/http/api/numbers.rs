@@ -14,6 +14,7 @@ use super::carrier::of_carrier;
 use super::lists::{self, List};
 use super::{ApiState, Group, changes};
 use crate::carriers::number::Freshness;
+use crate::domain::agent::Environment;
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::job::JobKind;
 use crate::domain::number::{
@@ -34,7 +35,8 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(3);
 /// `/v1/numbers`
 pub struct Api;
 
-/// A number to be attached.
+/// A number to be attached. Without `environment` a new number has `live`, and an attached one
+/// keeps its environment.
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 struct NewNumber {
@@ -42,6 +44,7 @@ struct NewNumber {
     number: String,
     /// The agent that answers it.
     agent_id: Uuid,
+    environment: Option<Environment>,
     /// Whether to buy the number if the account does not own it. A short code can't be bought here.
     #[oai(default)]
     buy: bool,
@@ -56,6 +59,7 @@ struct NewNumber {
 struct NumberChanges {
     /// The agent that answers it, in sessions that are opened from now on.
     agent_id: MaybeUndefined<Uuid>,
+    environment: MaybeUndefined<Environment>,
     repair_drift: MaybeUndefined<bool>,
 }
 
@@ -66,6 +70,7 @@ struct Number {
     id: Uuid,
     number: String,
     agent_id: Uuid,
+    environment: Environment,
     /// The ISO 3166-1 alpha-2 code of its country, if its digits tell. Those of a short code never
     /// do.
     country: Option<String>,
@@ -135,7 +140,7 @@ impl Api {
         body: Json<NewNumber>,
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
-        let Json(NewNumber { number, agent_id, buy, repair_drift }) = body;
+        let Json(NewNumber { number, agent_id, environment, buy, repair_drift }) = body;
         can_be_attached(&number, buy)?;
         known_agent(&state, project_id, agent_id).await?;
         let account = account(&state, project_id).await?;
@@ -146,7 +151,7 @@ impl Api {
         {
             return Err(without_sms(&known));
         }
-        let wanted = AttachRequest { project_id, number, agent_id, country, may_buy: buy, repair_drift };
+        let wanted = AttachRequest { project_id, number, agent_id, environment, country, may_buy: buy, repair_drift };
         let Some(id) = number::attach(&mut *state.storage.connection().await?, &wanted).await? else {
             return Err(Problem::conflict(
                 "number_busy",
@@ -190,7 +195,7 @@ impl Api {
         read(&state, caller.reader(), *id).await
     }
 
-    /// Change the agent of a number, or whether its webhooks are set again
+    /// Change the agent of a number, its environment, or whether its webhooks are set again
     #[oai(path = "/numbers/:id", method = "patch", operation_id = "change_number")]
     async fn change(
         &self,
@@ -200,14 +205,16 @@ impl Api {
         body: Json<NumberChanges>,
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
-        let Json(NumberChanges { agent_id, repair_drift }) = body;
+        let Json(NumberChanges { agent_id, environment, repair_drift }) = body;
         let agent_id = changes::value("agent_id", agent_id)?;
+        let environment = changes::value("environment", environment)?;
         let repair_drift = changes::value("repair_drift", repair_drift)?;
         if let Some(agent_id) = agent_id {
             known_agent(&state, project_id, agent_id).await?;
         }
         let mut connection = state.storage.connection().await?;
-        let is_changed = number::change(&mut connection, project_id, *id, agent_id, repair_drift).await?;
+        let is_changed =
+            number::change(&mut connection, (project_id, *id), agent_id, environment, repair_drift).await?;
         drop(connection);
         if !is_changed {
             return Err(Problem::not_found("number"));
@@ -458,6 +465,7 @@ impl Number {
             id: number.id,
             number: number.number,
             agent_id: number.agent_id,
+            environment: number.environment,
             country: number.country,
             wanted: number.desired_state,
             carrier_id: number.carrier_id,

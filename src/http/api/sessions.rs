@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
+use crate::domain::agent::Environment;
 use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
 use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
@@ -44,6 +45,7 @@ struct Session {
     agent_id: Uuid,
     /// The version that it started with and keeps.
     agent_version: i32,
+    environment: Environment,
     opened_at: DateTime<Utc>,
     /// When the last message of either side came or was made.
     last_message_at: DateTime<Utc>,
@@ -177,6 +179,7 @@ impl From<session::Session> for Session {
             engaged: session.engaged,
             agent_id: session.agent_id,
             agent_version: session.agent_version,
+            environment: session.environment,
             opened_at: session.opened_at,
             last_message_at: session.last_message_at,
             warned_at: session.warned_at,

@@ -23,8 +23,6 @@ use crate::telemetry::metrics;
 
 /// What an agent gets in a turn beside the claim.
 pub(crate) struct TurnContext {
-    /// Where the agent runs: `live` or `dev`.
-    pub(crate) env: &'static str,
     /// The kind of agent that runs.
     pub(crate) kind: AgentKind,
     /// What signs its requests, the newest first.
@@ -43,7 +41,7 @@ pub(crate) async fn converse(
     allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
     let replies = Replies::of(settings, claim);
-    let mut conversation = conversation(claim, context.env);
+    let mut conversation = conversation(claim);
     let mut settlement = Settlement::of(claim, allowance.capabilities());
     let mut sends = Vec::new();
     let mut processes = true;
@@ -121,14 +119,14 @@ async fn start(
     }
 }
 
-/// The conversation of a claimed turn, as its agent sees it in `env`.
-fn conversation(claim: &Claim, env: &'static str) -> Conversation {
+/// The conversation of a claimed turn, as its agent sees it.
+fn conversation(claim: &Claim) -> Conversation {
     Conversation {
         id: claim.session_id.to_string(),
         channel_type: claim.channel.to_string(),
         caller_number: claim.contact.clone(),
         callee_number: claim.address.clone(),
-        env: env.to_owned(),
+        env: claim.environment.to_string(),
         language: claim.language.clone(),
         state: claim.state.0.clone(),
         history: claim

@@ -198,6 +198,7 @@ fn claim(stored: &ToStore<'_>, seq: i64, token: Uuid) -> Option<Claim> {
         text_since: Some(Since::now()),
         agent_id: loaded.agent_id,
         agent_version: loaded.agent_version,
+        environment: loaded.environment,
         started: loaded.started,
         state,
         language: loaded.language.clone(),

@@ -10,6 +10,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::agent::Environment;
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Facts, Session};
 use crate::domain::keyword::{Keyword, KeywordMatch, KnownBy, OwnWords, Reading};
@@ -131,6 +132,7 @@ pub struct Loaded {
     /// The version of the session, or the agent's current one. The next two fields are its
     /// settings.
     pub agent_version: i32,
+    pub environment: Environment,
     pub debounce_seconds: i32,
     reads_history: bool,
     /// The inactivity that this message allows, by the agent's current version.

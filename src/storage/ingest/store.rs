@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::domain::agent::Environment;
 use crate::domain::consent::ConsentKind;
 use crate::domain::ingest::{Answer, Effect, Inactivity, KeywordEffect, Store, Target, Turn};
 use crate::domain::keyword_answer::KeywordAnswer;
@@ -78,6 +79,7 @@ struct DecisionRow<'a> {
     previous_session_id: Option<Uuid>,
     agent_id: Uuid,
     agent_version: i32,
+    environment: Environment,
     warn_after_seconds: i32,
     paused_until: Option<DateTime<Utc>>,
     kind: MessageKind,
@@ -121,6 +123,7 @@ impl<'a> DecisionRow<'a> {
             previous_session_id,
             agent_id: loaded.agent_id,
             agent_version: loaded.agent_version,
+            environment: loaded.environment,
             warn_after_seconds: loaded.warn_after_seconds,
             paused_until: decided.paused_until,
             kind: decided.kind,

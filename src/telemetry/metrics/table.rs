@@ -96,11 +96,13 @@ const RETRY_REASONS: &[&str] = &["conflict", "lock", "refused_batch", "unreadabl
 /// The operations of the API, by their ids in the OpenAPI document. `none` is a path that no
 /// operation has.
 pub const OPERATIONS: &[&str] = &[
+    "activate_agent_version",
     "attach_number",
     "cancel_message",
     "change_number",
     "change_project",
     "change_signing_secret",
+    "compare_agent_versions",
     "create_agent",
     "create_agent_version",
     "delete_template",
@@ -119,6 +121,7 @@ pub const OPERATIONS: &[&str] = &[
     "get_session",
     "get_template",
     "get_usage",
+    "list_agent_environments",
     "list_agent_versions",
     "list_agents",
     "list_consents",
@@ -133,6 +136,7 @@ pub const OPERATIONS: &[&str] = &[
     "put_template",
     "record_consent",
     "replay_quarantine_item",
+    "roll_back_agent_version",
     "search_numbers",
     "send_message",
     "set_country_policy",

@@ -98,6 +98,7 @@ pub async fn add_another_project(app: &TestApp) {
          insert into agent (id, project_id, name) select agent_id, project_id, 'their agent' from other;
          insert into agent_version (agent_id, version, spec, warning, reads_history)
              select agent_id, 1, '{\"kind\": \"script\", \"source\": \"x\"}', 'w', false from other;
+         insert into active_version (agent_id, environment, version) select agent_id, unnest('{sandbox,live}'::text[]), 1 from other;
          insert into endpoint (id, project_id, kind, agent_id) select endpoint_id, project_id, 'number', agent_id from other;
          insert into number (id, project_id, number, country, generation) select endpoint_id, project_id, '+14155550188', 'US', gen_random_uuid() from other;
          insert into session (id, project_id, endpoint_id, contact, channel, status, origin, engaged, agent_id, agent_version, warn_after_seconds)

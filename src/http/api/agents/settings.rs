@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use poem_openapi::Object;
 
 use crate::domain::agent::{
-    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, FirstMessage,
-    Reactions, SpecFields,
+    self, AgentKind, AgentSettings, AgentSpec, DEFAULT_ERROR_MESSAGE, DEFAULT_MESSAGES_PER_TURN, Environment,
+    FirstMessage, Reactions, SpecFields,
 };
 use crate::domain::phone_number;
 use crate::domain::reply_filter::{self, FilterSettings, Links, Markdown};
@@ -183,9 +183,9 @@ fn allow_lists_count(settings: &FilterSettings) -> Result<(), Problem> {
     }
 }
 
-/// What happens in a session without messages. A new version's settings apply to all sessions of
-/// the agent, also to open ones: `warn_after_seconds` from their next message on, the others at
-/// once.
+/// What happens in a session without messages. The settings of the active version apply to all
+/// sessions of its environment, also to open ones: `warn_after_seconds` from their next message on,
+/// the others at once.
 #[derive(Object)]
 #[oai(deny_unknown_fields, skip_serializing_if_is_none)]
 pub(super) struct InactivitySettings {
@@ -246,12 +246,14 @@ pub(super) struct AgentVersion {
     allowed_link_hosts: Vec<String>,
     allowed_phone_numbers: Vec<String>,
     error_message: Option<String>,
+    /// The environments whose new sessions get it.
+    active_in: Vec<Environment>,
     version_created_at: DateTime<Utc>,
 }
 
 impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
     fn from(version: Version<Spec>) -> Self {
-        let Version { version, spec, settings, version_created_at } = version;
+        let Version { version, spec, settings, active_in, version_created_at } = version;
         let SpecFields { kind, source, url, timeout_seconds, llm } = spec.into();
         let filter = settings.reply_filter;
         Self {
@@ -274,6 +276,7 @@ impl<Spec: Into<SpecFields>> From<Version<Spec>> for AgentVersion {
             allowed_link_hosts: filter.allowed_link_hosts,
             allowed_phone_numbers: filter.allowed_phone_numbers,
             error_message: settings.error_message,
+            active_in,
             version_created_at,
         }
     }
