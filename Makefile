@@ -23,7 +23,7 @@ deny: ## Licences, duplicate crates and sources (deny.toml); advisories where Ru
 chaos: postgres ## Kill everything at random under load, 20 seeds (minutes; TEXTBACK_CHAOS_SEEDS, TEXTBACK_CHAOS_FIRST_SEED, TEXTBACK_CHAOS_TEXTS)
 	TEXTBACK_CHAOS_SEEDS=$${TEXTBACK_CHAOS_SEEDS:-20} TEXTBACK_CHAOS_TEXTS=$${TEXTBACK_CHAOS_TEXTS:-1200} \
 		TEXTBACK_FAILPOINT_SEEDS=$${TEXTBACK_FAILPOINT_SEEDS:-10} TEXTBACK_RACE_SEEDS=$${TEXTBACK_RACE_SEEDS:-20} \
-		$(CARGO) test --locked --test it -- chaos failpoints inactivity_races --nocapture --test-threads 1
+		$(CARGO) test --locked --test it -- chaos failpoints model_faults inactivity_races --nocapture --test-threads 1
 
 conformance: postgres ## The client and the simulator against Twilio's documents and its Python client (node 20, TEXTBACK_TWILIO_SPEC)
 	scripts/conformance.sh

@@ -38,6 +38,16 @@ pub const POINTS: [&str; 17] = [
     "backfill.in_commit",
 ];
 
+/// The points of a turn of a language model, in its order.
+pub const MODEL_POINTS: [&str; 6] = [
+    "model.before_message",
+    "model.in_message",
+    "model.after_message",
+    "model.before_call",
+    "model.in_call",
+    "model.after_call",
+];
+
 /// The points of reconciling a number.
 pub const NUMBER_POINTS: [&str; 2] = ["number.after_call", "number.before_settle"];
 
@@ -45,7 +55,7 @@ pub const NUMBER_POINTS: [&str; 2] = ["number.after_call", "number.before_settle
 pub const ROLLUP_POINT: &str = "rollup.in_commit";
 
 fn is_known(point: &str) -> bool {
-    POINTS.contains(&point) || NUMBER_POINTS.contains(&point) || point == ROLLUP_POINT
+    POINTS.contains(&point) || MODEL_POINTS.contains(&point) || NUMBER_POINTS.contains(&point) || point == ROLLUP_POINT
 }
 
 #[cfg(debug_assertions)]

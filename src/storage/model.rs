@@ -8,6 +8,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::llm::ModelFinish;
+use crate::failpoint;
 use crate::secret::{SecretContext, SecretKeys};
 use crate::storage::carrier_account::AccountError;
 use crate::storage::{Storage, database};
@@ -70,9 +71,11 @@ pub async fn add_round(
     message: &Value,
 ) -> Result<(), sqlx::Error> {
     let ModelTurn { turn_id, project_id, session_id, .. } = turn;
-    sqlx::query_file!("sql/queries/model/add_round.sql", turn_id, round, project_id, session_id, message)
-        .execute(connection)
-        .await?;
+    failpoint::reach("model.before_message");
+    let adding = sqlx::query_file!("sql/queries/model/add_round.sql", turn_id, round, project_id, session_id, message)
+        .execute(connection);
+    failpoint::during("model.in_message", adding).await?;
+    failpoint::reach("model.after_message");
     Ok(())
 }
 
@@ -81,7 +84,8 @@ pub async fn add_call(connection: &mut PgConnection, turn: ModelTurn, call: &Cal
     let ModelTurn { turn_id, project_id, session_id, .. } = turn;
     let CallRow { round, position, name, answer, error } = call;
     let error = error.as_deref().map(database::strip_nul);
-    sqlx::query_file!(
+    failpoint::reach("model.before_call");
+    let adding = sqlx::query_file!(
         "sql/queries/model/add_call.sql",
         turn_id,
         round,
@@ -92,8 +96,9 @@ pub async fn add_call(connection: &mut PgConnection, turn: ModelTurn, call: &Cal
         answer.as_ref(),
         error
     )
-    .execute(connection)
-    .await?;
+    .execute(connection);
+    failpoint::during("model.in_call", adding).await?;
+    failpoint::reach("model.after_call");
     Ok(())
 }
 

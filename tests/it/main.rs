@@ -48,6 +48,7 @@ mod memory_carrier;
 mod messaging_services;
 mod metrics;
 mod migrate;
+mod model_faults;
 mod number_desired_state;
 mod number_faults;
 mod numbers;

@@ -129,8 +129,10 @@ impl ProcessHarness {
         let url = format!("http://{}/v1/{path}", self.api);
         let request = reqwest::Client::new().request(method, url).bearer_auth(&self.key).json(&body);
         let answer = request.send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{path} answered {}", answer.status());
-        answer.json().await.expect("JSON")
+        let status = answer.status();
+        let told: Value = answer.json().await.expect("JSON");
+        assert!(status.is_success(), "{path} answered {status}: {told}");
+        told
     }
 
     pub fn start_serve(&self, more: &[(&str, &str)]) -> Running {
