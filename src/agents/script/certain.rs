@@ -130,7 +130,7 @@ impl Names {
 
 /// The methods that change a list, a dict or a set. They fail on a frozen one before they read
 /// their arguments' values.
-const CHANGING: [&str; 12] = [
+pub(super) const CHANGING: [&str; 12] = [
     "add",
     "append",
     "clear",
@@ -189,6 +189,41 @@ pub(super) fn cause(error: &starlark::Error, at: Option<ResolvedSpan>, names: &N
         ErrorKind::Other(_) | ErrorKind::Parser(_) | ErrorKind::Freeze(_) | ErrorKind::Internal(_) => Cause::Varies,
         // The interpreter may get more kinds. What is not known here refuses nothing.
         _ => Cause::Varies,
+    }
+}
+
+/// Whether an error comes with all values of the types that the operands have.
+pub(super) fn is_of_types(error: &starlark::Error) -> bool {
+    if let Some(what) = value_error(error) {
+        return match what {
+            ValueError::OperationNotSupported { .. }
+            | ValueError::OperationNotSupportedBinary { .. }
+            | ValueError::NoAttr(..)
+            | ValueError::NoAttrDidYouMean(..)
+            | ValueError::IncorrectParameterType
+            | ValueError::IncorrectParameterTypeNamed(_)
+            | ValueError::CannotMutateImmutableValue
+            | ValueError::MissingRequired(_) => true,
+            ValueError::DivisionByZero
+            | ValueError::IntegerOverflow
+            | ValueError::NegativeShiftCount
+            | ValueError::MutationDuringIteration
+            | ValueError::MissingThis
+            | ValueError::IndexOutOfBound(_)
+            | ValueError::KeyNotFound(_) => false,
+        };
+    }
+    let told = error.without_diagnostic().to_string();
+    let begins = ["Type of parameter", "Expected `", "Value of type `"];
+    matches!(error.kind(), ErrorKind::Function(_)) || begins.iter().any(|words| told.starts_with(words))
+}
+
+/// Whether one of the interpreter's limits ended a run.
+pub(super) fn is_of_limit(error: &starlark::Error) -> bool {
+    match error.kind() {
+        ErrorKind::StackOverflow(_) => true,
+        ErrorKind::Other(what) => is_limit(&what.to_string()),
+        _ => false,
     }
 }
 

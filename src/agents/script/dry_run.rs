@@ -17,6 +17,7 @@ use starlark::eval::Evaluator;
 
 use super::certain::{self, Cause, Names};
 use super::check::Fault;
+use super::flow;
 use super::functions::Purpose;
 use super::interpret::{Limits, MOST_TIME_OF_TOP_LEVEL, OF_TOP_LEVEL, Script, cpu_time, read_answer};
 use super::protocol::{Call, Run};
@@ -36,9 +37,16 @@ const FIRST: usize = 1;
 pub(super) fn faults(source: &str, purpose: &Purpose) -> Vec<Fault> {
     let limits = Limits { notes_lines: true, time: MOST_TIME_OF_TOP_LEVEL, ..OF_TOP_LEVEL };
     let Ok(script) = Script::compile_within(source, purpose, &limits) else { return Vec::new() };
+    let mut faults = flow::faults(source, purpose, &script);
     // A panic leaves only the heap of the run behind.
     let trying = AssertUnwindSafe(|| try_all(source, &script));
-    catch_unwind(trying).unwrap_or_default()
+    for fault in catch_unwind(trying).unwrap_or_default() {
+        // What is certain is not said again of the sample that showed it.
+        if !faults.iter().any(|told| told.line == fault.line) {
+            faults.push(fault);
+        }
+    }
+    faults
 }
 
 /// A run that failed.
@@ -236,7 +244,7 @@ fn conversation(state: &Map<String, Json>) -> Conversation {
 }
 
 /// A conversation with a history, whose text comes with a picture.
-fn later_conversation(state: &Map<String, Json>) -> Conversation {
+pub(super) fn later_conversation(state: &Map<String, Json>) -> Conversation {
     let entry = |role: &str, text: &str| HistoryEntry {
         role: role.to_owned(),
         text: text.to_owned(),

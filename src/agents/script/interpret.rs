@@ -306,7 +306,10 @@ pub(super) fn over_time(what: &str, most: Duration) -> String {
 
 /// An evaluator that ends a run after its CPU time. The wall-clock time depends on how busy the
 /// machine is, and the caller limits it.
-fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, limits: &Limits) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
+pub(super) fn bounded<'v, 'a, 'e>(
+    module: &'a Module<'v>,
+    limits: &Limits,
+) -> Result<Evaluator<'v, 'a, 'e>, AgentError> {
     let mut evaluator = Evaluator::new(module);
     IS_OVER_TIME.set(false);
     let until = cpu_time() + limits.time;
@@ -328,7 +331,7 @@ fn bounded<'v, 'a, 'e>(module: &'a Module<'v>, limits: &Limits) -> Result<Evalua
 pub(super) const MAY_BE_RETURNED: &str = "return a text, a dict with \"utterance\" and \"hangup\", or None";
 
 /// Parses the value that a function returned: a text, a dict as a service may answer, or None.
-fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
+pub(super) fn read_returned(function: &str, returned: Value, answer: &mut Answer) -> Result<(), AgentError> {
     if returned.is_none() {
         return Ok(());
     }

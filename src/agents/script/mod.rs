@@ -14,6 +14,7 @@ mod depth;
 mod docstring;
 mod dry_run;
 mod evident;
+mod flow;
 mod functions;
 mod greeting;
 mod interpret;
@@ -113,6 +114,8 @@ impl Agent for ScriptAgent {
 
 #[cfg(test)]
 mod error_tests;
+#[cfg(test)]
+mod flow_tests;
 #[cfg(test)]
 mod saved_tests;
 #[cfg(test)]

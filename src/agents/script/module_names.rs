@@ -15,6 +15,15 @@ pub(super) enum Function<'a> {
 }
 
 impl<'a> Function<'a> {
+    /// Whether it is the same function.
+    pub(super) fn is(self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Def(one), Self::Def(other)) => std::ptr::eq(one, *other),
+            (Self::Lambda(one), Self::Lambda(other)) => std::ptr::eq(one, *other),
+            _ => false,
+        }
+    }
+
     pub(super) fn parameters(self) -> &'a [AstParameter] {
         match self {
             Self::Def(def) => &def.params,
@@ -70,6 +79,17 @@ impl<'a> ModuleNames<'a> {
             },
             Bound::Other => None,
         }
+    }
+
+    /// The functions of the top level by their names, which always mean them.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (&'a str, Function<'a>)> {
+        let all = self.top.iter().filter_map(|(name, bound)| match bound {
+            Bound::Function(function) if !self.local.contains(name) => Some((*name, *function)),
+            _ => None,
+        });
+        let mut all: Vec<(&str, Function)> = all.collect();
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter()
     }
 
     /// Whether a name is bound once at the top level and nowhere else.

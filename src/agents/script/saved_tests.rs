@@ -5,17 +5,17 @@ use super::interpret::Script;
 use super::tests::{answered, check, conversation, replying};
 use crate::agents::{AgentError, Answer};
 
-fn refusals(source: &str) -> Vec<String> {
+pub(super) fn refusals(source: &str) -> Vec<String> {
     check(source).into_iter().filter(|fault| fault.fatal).map(|fault| fault.to_string()).collect()
 }
 
 /// What a script answers to a text.
-fn answer(source: &str, text: &str) -> Result<Answer, AgentError> {
+pub(super) fn answer(source: &str, text: &str) -> Result<Answer, AgentError> {
     answered(&Script::compile(source)?, replying(conversation("sms"), &[text]))
 }
 
 /// A script whose reply runs some lines.
-fn reply(lines: &str) -> String {
+pub(super) fn reply(lines: &str) -> String {
     let lines: Vec<String> = lines.lines().map(|line| format!("    {line}\n")).collect();
     format!("def reply(conv, text):\n{}", lines.concat())
 }
@@ -194,7 +194,7 @@ fn what_fails_with_all_samples_and_may_work_is_a_warning() {
 }
 
 /// Refuses no script, and runs each one.
-fn assert_accepted(scripts: &[(String, &str)]) {
+pub(super) fn assert_accepted(scripts: &[(String, &str)]) {
     let mut wrong = Vec::new();
     for (source, text) in scripts {
         let (told, answered) = (refusals(source), answer(source, text));
