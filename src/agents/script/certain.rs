@@ -214,7 +214,7 @@ pub(super) fn is_of_types(error: &starlark::Error) -> bool {
         };
     }
     let told = error.without_diagnostic().to_string();
-    let begins = ["Type of parameter", "Expected `", "Value of type `"];
+    let begins = ["Type of parameter", "Expected `", "Value of type `", "conv.state has strings as keys"];
     matches!(error.kind(), ErrorKind::Function(_)) || begins.iter().any(|words| told.starts_with(words))
 }
 
@@ -283,14 +283,35 @@ fn is_limit(message: &str) -> bool {
         .any(|words| message.starts_with(words))
 }
 
-/// An error in words for the author.
+/// What to write for a value that must be a string.
+const HINT: &str = "str(…) makes a string of a value";
+
+/// An error in words for the author, without the value that a sample had.
 pub(super) fn words(error: &starlark::Error) -> String {
-    if let Some(ValueError::CannotMutateImmutableValue) = value_error(error) {
-        return "this changes a value of the top level, or a string or a tuple, which can't be changed; keep what changes in conv.state"
-            .to_owned();
+    match value_error(error) {
+        Some(ValueError::CannotMutateImmutableValue) => {
+            return "this changes a value of the top level, or a string or a tuple, which can't be changed; keep what changes in conv.state"
+                .to_owned();
+        }
+        Some(ValueError::OperationNotSupported { op, typ }) if op == "(iter)" && typ == "string" => {
+            return "a string has no items to go over; text.split() gives its words, and text.elems() its characters"
+                .to_owned();
+        }
+        Some(what @ ValueError::OperationNotSupportedBinary { op, left, right })
+            if op == "+" && (left == "string") != (right == "string") =>
+        {
+            return format!("{what}; {HINT}");
+        }
+        Some(what @ ValueError::NoAttr(of, attribute)) if of == "dict" => {
+            return format!("{what}; [\"{attribute}\"] reads a key");
+        }
+        _ => {}
     }
     if matches!(error.kind(), ErrorKind::StackOverflow(_)) {
         return "functions call one another too deep".to_owned();
     }
-    error.without_diagnostic().to_string()
+    let told = error.without_diagnostic().to_string();
+    let told = told.split_once(" (repr: ").map_or(told.clone(), |(before, _)| format!("{before}`"));
+    let is_number = ["`int`", "`float`", "`bool`"].iter().any(|of| told.ends_with(&format!("actual {of}")));
+    if is_number && told.contains("expected `str`") { format!("{told}; {HINT}") } else { told }
 }

@@ -13,7 +13,7 @@ use super::functions::{self, Functions, Purpose};
 use super::greeting;
 use super::interpret::{Script, dialect, globals, on_own_thread};
 use super::module_names::{ModuleNames, positional_names};
-use super::{dead, dry_run, returns, tools, types, unbound};
+use super::{dead, dry_run, flow, loops, returns, tools, unbound};
 use crate::agents::AgentError;
 use crate::domain::bounds;
 
@@ -60,7 +60,14 @@ pub(super) fn check_here(source: &str, purpose: &Purpose) -> Result<Vec<Fault>, 
             // What is wrong with tools is told below, also beside what is wrong with the top level.
             let compiled = if tools.is_empty() { purpose } else { &Purpose::Tools(Vec::new()) };
             match Script::compile_here(source, compiled) {
-                Ok(script) => faults.extend(warnings(source, purpose, script.functions).into_iter().chain(failing)),
+                Ok(script) => {
+                    faults.extend(warnings(source, purpose, script.functions));
+                    let told: Vec<usize> = failing.iter().map(|fault| fault.line).collect();
+                    faults.extend(failing);
+                    // What was said better before is not said again.
+                    let by_values = flow::faults(source, purpose, &script).into_iter();
+                    faults.extend(by_values.filter(|fault| !told.contains(&fault.line)));
+                }
                 Err(ours @ (AgentError::Ours(_) | AgentError::Interrupted(_))) => return Err(ours),
                 Err(error) => faults.push(with_position(&error.to_string())),
             }
@@ -121,7 +128,7 @@ fn read(source: &str, purpose: &Purpose) -> Result<Read, Fault> {
         .chain(returns::faults(&names))
         .chain(greeting::faults(&names, ast.statement()))
         .chain(unbound::faults(ast.statement()))
-        .chain(types::faults(source, ast.statement(), &names, &with_conv));
+        .chain(loops::faults(ast.statement(), &names));
     for (span, what) in found.filter(|(span, _)| !never_run.iter().any(|dead| dead.contains(span.begin()))) {
         let fault = Fault::at(&ast.file_span(span).resolve_span(), true, what);
         // What was said better before is not said again.

@@ -15,15 +15,14 @@ use starlark::any::ProvidesStaticType;
 use starlark::collections::SmallMap;
 use starlark::docs::DocType;
 use starlark::environment::{Methods, MethodsBuilder};
+use starlark::starlark_module;
 use starlark::typing::Ty;
 use starlark::values::dict::AllocDict;
 use starlark::values::none::{NoneOr, NoneType};
 use starlark::values::structs::AllocStruct;
 use starlark::values::{Heap, NoSerialize, StarlarkValue, Trace, Value, ValueLike, starlark_value};
-use starlark::{starlark_module, starlark_simple_value};
 
 use super::accepted;
-use super::items::OF_ENTRY;
 use super::json::to_json;
 use super::log::{LOG_METHODS, Log};
 use super::protocol::Call;
@@ -389,25 +388,6 @@ fn state_methods(builder: &mut MethodsBuilder) {
         let state = this.downcast_ref_err::<State>()?;
         let values = state.values.borrow();
         Ok(heap.alloc(AllocDict(values.iter().map(|(key, value)| (key.as_str(), *value)))))
-    }
-}
-
-/// The type of an entry of `conv.history`, for the type checker. In a run it is a struct.
-#[derive(Debug, ProvidesStaticType, NoSerialize, Allocative)]
-pub(super) struct Entry;
-
-starlark_simple_value!(Entry);
-
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("entry")
-    }
-}
-
-#[starlark_value(type = "entry")]
-impl<'v> StarlarkValue<'v> for Entry {
-    fn attr_ty(attribute: &str) -> Option<Ty> {
-        OF_ENTRY.contains(&attribute).then(Ty::string)
     }
 }
 

@@ -17,7 +17,6 @@ use starlark::eval::Evaluator;
 
 use super::certain::{self, Cause, Names};
 use super::check::Fault;
-use super::flow;
 use super::functions::Purpose;
 use super::interpret::{Limits, MOST_TIME_OF_TOP_LEVEL, OF_TOP_LEVEL, Script, cpu_time, read_answer};
 use super::protocol::{Call, Run};
@@ -37,16 +36,9 @@ const FIRST: usize = 1;
 pub(super) fn faults(source: &str, purpose: &Purpose) -> Vec<Fault> {
     let limits = Limits { notes_lines: true, time: MOST_TIME_OF_TOP_LEVEL, ..OF_TOP_LEVEL };
     let Ok(script) = Script::compile_within(source, purpose, &limits) else { return Vec::new() };
-    let mut faults = flow::faults(source, purpose, &script);
     // A panic leaves only the heap of the run behind.
     let trying = AssertUnwindSafe(|| try_all(source, &script));
-    for fault in catch_unwind(trying).unwrap_or_default() {
-        // What is certain is not said again of the sample that showed it.
-        if !faults.iter().any(|told| told.line == fault.line) {
-            faults.push(fault);
-        }
-    }
-    faults
+    catch_unwind(trying).unwrap_or_default()
 }
 
 /// A run that failed.

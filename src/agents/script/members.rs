@@ -1,7 +1,8 @@
 //! What `conv` has, and why an attribute or a call of a script would fail.
 
 use starlark::docs::{DocMember, DocParam, DocParams, DocType};
-use starlark::syntax::ast::{ArgumentP, AstArgument};
+use starlark::syntax::ast::{ArgumentP, AstArgument, AstParameter, ParameterP};
+use starlark::typing::Ty;
 
 use super::conv;
 use super::functions::signature;
@@ -109,6 +110,33 @@ fn has_no(what: &str, attribute: &str, known: &[&str]) -> Option<String> {
         Some(meant) => format!("{what} has no attribute {attribute}; did you mean {meant}?"),
         None => format!("{what} has no attribute {attribute}; it has {}", known.join(", ")),
     })
+}
+
+/// The parameters of a function of the script.
+pub(super) fn written_parameters(parameters: &[AstParameter]) -> DocParams {
+    let (mut written, mut is_named) = (DocParams::default(), false);
+    let of = |name: &str, has_default: bool| DocParam {
+        name: name.to_owned(),
+        docs: None,
+        typ: Ty::any(),
+        default_value: has_default.then(String::new),
+    };
+    for parameter in parameters {
+        match &parameter.node {
+            ParameterP::Slash => written.pos_only = std::mem::take(&mut written.pos_or_named),
+            ParameterP::Normal(name, _, default) => {
+                let into = if is_named { &mut written.named_only } else { &mut written.pos_or_named };
+                into.push(of(&name.node.ident, default.is_some()));
+            }
+            ParameterP::NoArgs => is_named = true,
+            ParameterP::Args(name, _) => {
+                is_named = true;
+                written.args = Some(of(&name.node.ident, false));
+            }
+            ParameterP::KwArgs(name, _) => written.kwargs = Some(of(&name.node.ident, false)),
+        }
+    }
+    written
 }
 
 /// Why a call does not fit the parameters of what it calls.

@@ -4,8 +4,10 @@ use serde_json::{Map, Value, json};
 use starlark::codemap::Span;
 use starlark::syntax::ast::{AstExpr, BinOp, ExprP};
 
-use super::type_words::short;
+use crate::domain::bounds;
 
+/// How much of a script's text an error shows, in bytes.
+const SHOWN_BYTES: usize = 60;
 /// The types that a parameter may have, for error messages.
 const TYPES: &str = "str, int, float, bool, list[…] of one of these, or one of them with | None";
 /// How deep lists may be nested. Providers limit the depth of a strict schema.
@@ -48,6 +50,11 @@ pub(super) fn read_type(written: &AstExpr) -> Result<(ValueType, bool), (Span, S
 
 fn is_none(written: &AstExpr) -> bool {
     matches!(&written.node, ExprP::Identifier(name) if name.node.ident == "None")
+}
+
+/// What is shown of a part of a script: its first line, cut.
+pub(super) fn short(written: &str) -> String {
+    bounds::text(written.lines().next().unwrap_or_default(), SHOWN_BYTES).into_owned()
 }
 
 fn several(written: &AstExpr) -> (Span, String) {

@@ -80,8 +80,11 @@ fn what_can_be_no_tool_is_refused_when_it_is_saved() {
 fn conv_is_followed_into_a_tool_and_its_arguments_are_left() {
     for (source, what) in [
         (tool(", x: str", "return conv.stat"), "3:17: conv has no attribute stat; did you mean state?"),
-        (tool("", "conv.say(5)"), "3:14: conv.say takes a string here, and this is an int"),
-        (tool("", "return conv.channel_type.uper()"), "3:30: a string has no attribute uper"),
+        (tool("", "conv.say(5)"), "3:5: Type of parameter `text` doesn't match, expected `str`, actual `int`"),
+        (
+            tool("", "return conv.channel_type.uper()"),
+            "3:30: Object of type `string` has no attribute `uper`, did you mean `upper`?",
+        ),
         (format!("{}def g(c): return c.stat", tool("", "return g(conv)")), "conv has no attribute stat"),
     ] {
         let told_of_tool = told(&source, &["f"]);

@@ -1,24 +1,20 @@
 //! Finds names of a function that have no value where they are first read, such as `COUNT` in
 //! `COUNT += 1`: an assignment in a function makes a name of its own, whatever the top level has.
-//! And it finds values that are spelled out and can't be unpacked into the names that they are
-//! assigned to.
 
 use std::collections::{HashMap, HashSet};
 
 use starlark::codemap::Span;
-use starlark::syntax::ast::{
-    AssignTarget, AssignTargetP, AstAssignTarget, AstExpr, AstLiteral, AstNoPayload, AstStmt, BinOp, DefP, ExprP, StmtP,
-};
+use starlark::syntax::ast::{AssignTarget, AssignTargetP, AstExpr, AstNoPayload, AstStmt, BinOp, DefP, ExprP, StmtP};
 
 use super::module_names::parameter_name;
 
 /// What fails, each with its place.
 pub(super) fn faults(top: &AstStmt) -> Vec<(Span, String)> {
     let mut faults = Vec::new();
-    each_stmt(top, &mut |stmt| match &stmt.node {
-        StmtP::Def(def) => of_def(def, &mut faults),
-        StmtP::Assign(assign) => faults.extend(unpacked(&assign.lhs, &assign.rhs)),
-        _ => {}
+    each_stmt(top, &mut |stmt| {
+        if let StmtP::Def(def) = &stmt.node {
+            of_def(def, &mut faults);
+        }
     });
     faults
 }
@@ -87,21 +83,4 @@ fn read_in(expr: &AstExpr, name: &str) -> Option<Span> {
             found
         }
     }
-}
-
-/// Why a value that is spelled out can't be unpacked.
-fn unpacked(target: &AstAssignTarget, value: &AstExpr) -> Option<(Span, String)> {
-    let AssignTargetP::Tuple(names) = &target.node else { return None };
-    let count = match &value.node {
-        ExprP::Tuple(items) | ExprP::List(items) => items.len(),
-        ExprP::Literal(AstLiteral::Int(_) | AstLiteral::Float(_)) => {
-            return Some((value.span, format!("a number can't be unpacked into {} names", names.len())));
-        }
-        ExprP::Literal(AstLiteral::String(_)) | ExprP::FString(_) => {
-            return Some((value.span, format!("a string can't be unpacked into {} names", names.len())));
-        }
-        _ => return None,
-    };
-    let what = || format!("{count} values can't be unpacked into {} names", names.len());
-    (count != names.len()).then(|| (value.span, what()))
 }

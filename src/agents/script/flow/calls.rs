@@ -3,10 +3,11 @@
 use starlark::codemap::Span;
 use starlark::syntax::ast::{ArgumentP, AstArgument, AstExpr, ExprP, ParameterP};
 
-use super::exprs::may_be;
-use super::trial::Errors;
+use super::exprs::{is_list_of_conv, may_be};
+use super::trial::{Errors, Outcome};
 use super::values::{Kind, Possible, Value};
 use super::{Flow, Frame, merged};
+use crate::agents::script::members::{self, unfit, written_parameters};
 use crate::agents::script::module_names::{Function, parameter_name, positional_names};
 
 /// The functions of the language whose values have a type that the samples show. Others return an
@@ -76,8 +77,9 @@ impl<'a> Flow<'a> {
             ExprP::Identifier(name) => Some(name.node.ident.as_str()),
             _ => None,
         };
-        let is_local =
-            |name: &&str| frame.locals.contains_key(name) || frame.bound.contains(name) || frame.around.contains(name);
+        let is_local = |name: &&str| {
+            frame.locals.contains_key(name) || frame.bound.contains(name) || frame.around.contains_key(name)
+        };
         let of_top = name.filter(|name| !is_local(name));
         let function = self.expr(frame, called);
         let given = self.given(frame, args);
@@ -86,7 +88,7 @@ impl<'a> Flow<'a> {
         }
         if let Some(name) = of_top {
             if let Some(function) = self.names.function(name) {
-                return self.call_own(frame, (name, function), &given, span);
+                return self.call_own(frame, (name, function), (&given, args), span);
             }
             if !self.names.is_own(name) && self.trial.knows_global(name) {
                 return self.call_global(frame, name, &given, span);
@@ -118,7 +120,7 @@ impl<'a> Flow<'a> {
         &mut self,
         frame: &mut Frame<'a>,
         (name, function): (&'a str, Function<'a>),
-        given: &Given<'a>,
+        (given, args): (&Given<'a>, &'a [AstArgument]),
         span: Span,
     ) -> Possible {
         // Another name of the function may be called.
@@ -126,6 +128,10 @@ impl<'a> Flow<'a> {
         else {
             return Possible::Anything;
         };
+        if let Some(what) = unfit(name, &written_parameters(function.parameters()), &members::Given::of(args)) {
+            self.tell(span, what);
+            return Possible::Anything;
+        }
         let (is_last, pass) = (self.is_last, self.pass);
         let Some(summary) = self.summaries.get_mut(name) else { return Possible::Anything };
         let positional: Vec<&str> = positional_names(function.parameters()).collect();
@@ -152,7 +158,7 @@ impl<'a> Flow<'a> {
         }
         if summary.returns.is_never() {
             frame.may_fail |= summary.may_fail;
-            frame.ended = frame.ended.or(Some(span));
+            frame.ended = frame.ended.or(Some((span, Some(name))));
         }
         summary.returns.clone()
     }
@@ -160,7 +166,7 @@ impl<'a> Flow<'a> {
     fn call_global(&mut self, frame: &mut Frame<'a>, name: &'a str, given: &Given<'a>, span: Span) -> Possible {
         if name == "fail" {
             frame.may_fail = true;
-            frame.ended = frame.ended.or(Some(span));
+            frame.ended = frame.ended.or(Some((span, None)));
             return Possible::NEVER;
         }
         match (name, given.args.as_slice()) {
@@ -168,6 +174,12 @@ impl<'a> Flow<'a> {
                 let of_one = of.only_kind().and_then(Kind::name).or((*of == Value::None.into()).then_some("NoneType"));
                 return of_one.map_or_else(|| Possible::of(Kind::Text), Possible::text);
             }
+            ("getattr", _) => return Possible::Anything,
+            ("struct", args) if !given.has_more && args.iter().all(|(name, _)| name.is_some()) => {
+                let fields = args.iter().map(|(name, value)| (name.unwrap_or_default().to_owned(), value.clone()));
+                return Value::Struct(fields.collect()).into();
+            }
+            ("list" | "reversed", [(None, of)]) if is_list_of_conv(of) => return of.clone(),
             ("hasattr", [(None, of), (None, name)]) => return self.has_attribute(of, name),
             _ => {}
         }
@@ -192,9 +204,7 @@ impl<'a> Flow<'a> {
             && of.alternatives().len() == 1
         {
             let outcome = self.trial.of(&format!("return hasattr(a0, \"{name}\") or 1 // 0"), &[of], Errors::All);
-            if matches!(outcome, super::trial::Outcome::Fails(_)) {
-                return Value::Bool(false).into();
-            }
+            return Value::Bool(!matches!(outcome, Outcome::Fails(_))).into();
         }
         Possible::of(Kind::Bool)
     }
@@ -202,6 +212,12 @@ impl<'a> Flow<'a> {
     fn method(&mut self, (of, method): (&Possible, &'a str), given: &Given<'a>, (span, at): (Span, Span)) -> Possible {
         if *of == Possible::Anything || may_be(of, Kind::Struct) {
             return Possible::Anything;
+        }
+        if matches!(of.only_kind(), Some(Kind::Conv | Kind::Log | Kind::Entry)) {
+            let attribute = self.attribute(of, method, at);
+            if attribute.only_kind() != Some(Kind::Function) {
+                return Possible::Anything;
+            }
         }
         if of.only_kind() == Some(Kind::State) && !OF_STATE.contains(&method) {
             if !self.keys.is_set(method) {
@@ -223,6 +239,7 @@ impl<'a> Flow<'a> {
             Some(Kind::State) if method == "items" => Possible::of(Kind::Dict),
             Some(Kind::State) => Possible::Anything,
             _ if TAKING.contains(&method) => taken(of, method, given),
+            Some(Kind::Json) if method == "encode" => Possible::of(Kind::Text),
             Some(Kind::Conv | Kind::Log | Kind::Json) => Possible::Anything,
             _ => result.forgotten(),
         }

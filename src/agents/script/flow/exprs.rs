@@ -3,12 +3,14 @@
 use starlark::codemap::Span;
 use starlark::syntax::ast::{AstAssignTarget, AstExpr, AstLiteral, AstNoPayload, BinOp, ClauseP, ExprP, ForClauseP};
 
+use super::reads::{OF_ENTRY, OF_MEDIUM};
 use super::stmts::items_of;
 use super::trial::Errors;
 use super::values::{Kind, Possible, Value};
 use super::{Flow, Frame};
 use crate::agents::script::conv;
 use crate::agents::script::module_names::Function;
+use crate::domain::suggestion::nearest;
 
 impl<'a> Flow<'a> {
     pub(super) fn expr(&mut self, frame: &mut Frame<'a>, expr: &'a AstExpr) -> Possible {
@@ -30,6 +32,9 @@ impl<'a> Flow<'a> {
             }
             ExprP::Index(parts) => {
                 let (of, key) = (self.expr(frame, &parts.0), self.expr(frame, &parts.1));
+                if of.only_kind() == Some(Kind::Medium) {
+                    self.tell_key(&key, parts.1.span);
+                }
                 self.item((&of, &key), span)
             }
             ExprP::Index2(_) => Possible::Anything,
@@ -94,8 +99,8 @@ impl<'a> Flow<'a> {
             self.tell(span, format!("{name} has no value here{of_top}"));
             return Possible::Anything;
         }
-        if frame.around.contains(name) {
-            return Possible::Anything;
+        if let Some(value) = frame.around.get(name) {
+            return value.clone();
         }
         if self.names.function(name).is_some() {
             return Possible::of(Kind::Function);
@@ -182,17 +187,65 @@ impl<'a> Flow<'a> {
             return Possible::Anything;
         }
         match of.only_kind() {
-            Some(Kind::Conv) => match name {
-                "state" => Possible::of(Kind::State),
-                "log" => Possible::of(Kind::Log),
-                "history" | "messages" | "media" => Possible::of(Kind::List),
-                "language" | "call_id" => Possible::Anything,
-                _ if conv::attributes().any(|known| known == name) => Possible::of(Kind::Text),
-                _ => Possible::of(Kind::Function),
-            },
+            Some(Kind::Conv) => self.attribute_of_conv(name, span),
             Some(Kind::State) => Possible::Anything,
+            Some(Kind::Log) => {
+                if let Some(what) = self.members.unknown_of_log(name) {
+                    self.tell(span, what);
+                }
+                Possible::of(Kind::Function)
+            }
+            Some(Kind::Entry) if OF_ENTRY.contains(&name) => Possible::of(Kind::Text),
+            Some(Kind::Entry) => {
+                let known = OF_ENTRY.join(", ");
+                self.tell(span, format!("an entry of conv.history has no attribute {name}; it has {known}"));
+                Possible::Anything
+            }
+            Some(Kind::Struct) => self.field(of, name, span),
             _ if *of == Possible::Anything || may_be(of, Kind::Struct) || may_be(of, Kind::State) => Possible::Anything,
             _ => self.apply(&format!("return a0.{name}"), &[of], (span, Errors::OfTypes)),
+        }
+    }
+
+    fn attribute_of_conv(&mut self, name: &str, span: Span) -> Possible {
+        if let Some(what) = self.members.unknown(name) {
+            self.tell(span, what);
+            return Possible::Anything;
+        }
+        Possible::of(match name {
+            "state" => Kind::State,
+            "log" => Kind::Log,
+            "language" | "call_id" => return Possible::Anything,
+            "history" | "messages" | "media" if self.changing.contains(name) => Kind::List,
+            "history" => Kind::History,
+            "messages" => Kind::Messages,
+            "media" => Kind::Media,
+            _ if conv::attributes().any(|known| known == name) => Kind::Text,
+            _ => Kind::Function,
+        })
+    }
+
+    /// The field of a struct.
+    fn field(&mut self, of: &Possible, name: &str, span: Span) -> Possible {
+        let mut values = Vec::new();
+        for one in of.alternatives() {
+            let Value::Struct(fields) = one else { return Possible::Anything };
+            values.extend(fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()));
+        }
+        if values.is_empty() {
+            self.apply(&format!("return a0.{name}"), &[of], (span, Errors::All));
+            return Possible::Anything;
+        }
+        Possible::any_of(values).forgotten()
+    }
+
+    /// Tells a key that no item of `conv.media` has.
+    fn tell_key(&mut self, key: &Possible, span: Span) {
+        let [Value::Text(key)] = key.alternatives() else { return };
+        if !OF_MEDIUM.contains(&key.as_str()) && !self.keys.may_have(key) {
+            let meant = nearest(key, OF_MEDIUM).map(|meant| format!("did you mean \"{meant}\"?"));
+            let told = meant.unwrap_or_else(|| format!("it has {}", OF_MEDIUM.join(", ")));
+            self.tell(span, format!("an item of conv.media has no key {key:?}; {told}"));
         }
     }
 
@@ -208,13 +261,12 @@ impl<'a> Flow<'a> {
             return result.forgotten();
         }
         let all = of.alternatives().iter().map(|one| match one {
-            Value::List(items) | Value::Tuple(items) => Possible::any_of(items.iter().cloned()),
-            Value::Dict(pairs) => Possible::any_of(pairs.iter().map(|(_, value)| value.clone())),
+            Value::List(items) | Value::Tuple(items) => Possible::any_of(items.iter().cloned()).forgotten(),
+            Value::Dict(pairs) => Possible::any_of(pairs.iter().map(|(_, value)| value.clone())).forgotten(),
             Value::Text(_) | Value::Of(Kind::Text) => Possible::of(Kind::Text),
-            Value::Of(Kind::Range) => Possible::of(Kind::Int),
-            _ => Possible::Anything,
+            other => items_of(&other.clone().into()),
         });
-        let value = Possible::any_of(all.collect::<Vec<_>>()).forgotten();
+        let value = Possible::any_of(all.collect::<Vec<_>>());
         // An item of nothing fails, which is not for the types to tell.
         if value.is_never() { Possible::Anything } else { value }
     }
@@ -230,6 +282,7 @@ impl<'a> Flow<'a> {
         let is_sliced =
             |value: &Value| matches!(value.kind(), Some(Kind::Text | Kind::List | Kind::Tuple | Kind::Range));
         match of.alternatives().iter().all(is_sliced) {
+            _ if is_list_of_conv(of) => of.clone(),
             true if result == Possible::Anything => of.clone().general(),
             _ => result,
         }
@@ -265,9 +318,13 @@ impl<'a> Flow<'a> {
     }
 
     fn bind_in_comprehension(&mut self, frame: &mut Frame<'a>, target: &'a AstAssignTarget, over: &Possible) {
-        // A name of the comprehension may be one that another place changes.
-        self.bind(frame, target, items_of(over).forgotten());
+        self.bind(frame, target, items_of(over));
     }
+}
+
+/// Whether a value is a list of conv, or nothing.
+pub(super) fn is_list_of_conv(of: &Possible) -> bool {
+    matches!(of.only_kind(), Some(Kind::History | Kind::Messages | Kind::Media))
 }
 
 pub(super) fn may_be(of: &Possible, kind: Kind) -> bool {

@@ -15,6 +15,7 @@ mod trial;
 mod values;
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use starlark::codemap::Span;
 use starlark::syntax::AstModule;
@@ -23,6 +24,7 @@ use starlark::syntax::ast::{AstParameter, AstStmt, ParameterP};
 use super::check::Fault;
 use super::functions::{self, Purpose};
 use super::interpret::{Script, dialect};
+use super::members::Members;
 use super::module_names::{Function, ModuleNames, bound_in, parameter_name, positional_names};
 use super::tools;
 use reads::{Calls, StateKeys};
@@ -34,11 +36,18 @@ const MOST_PASSES: usize = 12;
 /// After so many passes, what still changes becomes anything.
 const PATIENT_PASSES: usize = 4;
 
+/// The CPU time for a script. One that takes longer is not followed to its end.
+const MOST_TIME: Duration = Duration::from_millis(400);
+
 /// What fails whenever its line runs.
 pub(super) fn faults(source: &str, purpose: &Purpose, script: &Script) -> Vec<Fault> {
+    faults_within(source, purpose, script, MOST_TIME)
+}
+
+pub(super) fn faults_within(source: &str, purpose: &Purpose, script: &Script, time: Duration) -> Vec<Fault> {
     let Ok(ast) = AstModule::parse("agent.star", source.to_owned(), &dialect()) else { return Vec::new() };
     let names = ModuleNames::of(ast.statement());
-    let mut flow = Flow::of(&names, ast.statement(), purpose, script);
+    let mut flow = Flow::of(&names, ast.statement(), (purpose, script), time);
     if !flow.settle() {
         return Vec::new();
     }
@@ -52,6 +61,9 @@ struct Flow<'a> {
     names: &'a ModuleNames<'a>,
     script: &'a Script,
     trial: Trial,
+    members: Members,
+    /// The names and attributes whose lists may be changed anywhere in the script.
+    changing: HashSet<&'a str>,
     keys: StateKeys<'a>,
     functions: Vec<(&'a str, Function<'a>)>,
     summaries: HashMap<&'a str, Summary<'a>>,
@@ -68,6 +80,8 @@ struct Summary<'a> {
     returns: Possible,
     /// Whether it may come to a call of `fail`.
     may_fail: bool,
+    /// The function that it calls and that never returns.
+    ends_in: Option<&'a str>,
     /// Whether what it returns is an answer.
     answers: bool,
 }
@@ -81,18 +95,25 @@ struct Frame<'a> {
     locals: HashMap<&'a str, Possible>,
     /// All names that the function binds.
     bound: HashSet<&'a str>,
-    /// The names that the functions around it bind.
-    around: HashSet<&'a str>,
+    /// What the names are that the functions around it bind.
+    around: HashMap<&'a str, Possible>,
+    /// The names that it binds beside its parameters.
+    rebound: HashSet<&'a str>,
     /// The names whose lists and dicts may be changed.
     changing: HashSet<&'a str>,
     returns: Vec<Possible>,
-    /// Where it came to an end without a value.
-    ended: Option<Span>,
+    /// Where it came to an end without a value, and the function of the script that gives none.
+    ended: Option<(Span, Option<&'a str>)>,
     may_fail: bool,
 }
 
 impl<'a> Flow<'a> {
-    fn of(names: &'a ModuleNames<'a>, top: &'a AstStmt, purpose: &Purpose, script: &'a Script) -> Self {
+    fn of(
+        names: &'a ModuleNames<'a>,
+        top: &'a AstStmt,
+        (purpose, script): (&Purpose, &'a Script),
+        time: Duration,
+    ) -> Self {
         let functions: Vec<(&str, Function)> = names.functions().collect();
         let calls = Calls::of(&functions);
         let mut summaries = HashMap::new();
@@ -104,13 +125,15 @@ impl<'a> Flow<'a> {
             let parameters = own.map(|(name, one)| (name, of_parameter(one, &unknown))).collect();
             let answers =
                 functions::answering().any(|answering| names.function(answering).is_some_and(|it| it.is(function)));
-            let summary = Summary { parameters, returns: Possible::NEVER, may_fail: false, answers };
+            let summary = Summary { parameters, returns: Possible::NEVER, may_fail: false, ends_in: None, answers };
             summaries.insert(*name, summary);
         }
         let mut flow = Self {
             names,
             script,
-            trial: Trial::new(),
+            trial: Trial::new(time),
+            members: Members::new(),
+            changing: changing_in_all(&functions),
             keys: StateKeys::of(top),
             functions,
             summaries,
@@ -128,15 +151,19 @@ impl<'a> Flow<'a> {
         let own = functions::names().map(|name| (name.to_owned(), &[Kind::Conv, Kind::Text][..]));
         let tools = purpose.tools().iter().map(|name| (name.clone(), &[Kind::Conv][..]));
         for (name, kinds) in own.chain(tools).collect::<Vec<_>>() {
-            let Some((name, function)) = self.functions.iter().find(|(own, _)| *own == name).copied() else { continue };
-            let is_tool = purpose.tools().iter().any(|tool| tool == name);
-            let is_referred_to = self.names.references.contains_key(name);
+            let is_tool = purpose.tools().contains(&name);
+            let own = self.names.function(&name);
+            let Some((name, function)) =
+                self.functions.iter().find(|(_, one)| own.is_some_and(|own| own.is(one))).copied()
+            else {
+                continue;
+            };
             let Some(summary) = self.summaries.get_mut(name) else { continue };
             for (parameter, kind) in positional_names(function.parameters()).zip(kinds) {
                 let is_given = !is_tool || parameter == tools::CONV;
                 let given = if is_given { Possible::of(*kind) } else { Possible::Anything };
                 let Some(known) = summary.parameters.get_mut(parameter) else { continue };
-                *known = if is_referred_to { known.clone().or(given) } else { given };
+                *known = given;
             }
             // Arguments that are not known are given to the rest.
             for known in summary.parameters.values_mut().filter(|known| known.is_never()) {
@@ -150,6 +177,9 @@ impl<'a> Flow<'a> {
         for pass in 0..MOST_PASSES {
             (self.pass, self.has_changed) = (pass, false);
             self.read_functions();
+            if self.trial.is_over() {
+                return false;
+            }
             if !self.has_changed {
                 // What is never called may get anything.
                 for summary in self.summaries.values_mut() {
@@ -180,12 +210,15 @@ impl<'a> Flow<'a> {
         self.read_body(&mut frame, function);
         let returns = Possible::any_of(std::mem::take(&mut frame.returns));
         self.tell_no_end(&frame, &returns);
-        let pass = self.pass;
+        let (pass, ends_in) = (self.pass, frame.ended.and_then(|(_, called)| called));
         let Some(summary) = self.summaries.get_mut(name) else { return };
         let merged = merged(&summary.returns, returns, pass);
         if merged != summary.returns || (frame.may_fail && !summary.may_fail) {
             self.has_changed = true;
             (summary.returns, summary.may_fail) = (merged, frame.may_fail);
+        }
+        if !self.is_last {
+            summary.ends_in = ends_in;
         }
     }
 
@@ -193,7 +226,8 @@ impl<'a> Flow<'a> {
         frame.bound.extend(function.parameters().iter().filter_map(parameter_name));
         match function {
             Function::Def(def) => {
-                frame.bound.extend(bound_in(&def.body));
+                frame.rebound = bound_in(&def.body);
+                frame.bound.extend(&frame.rebound);
                 frame.changing = reads::changing(&def.body);
                 if self.stmt(frame, &def.body) {
                     frame.returns.push(Value::None.into());
@@ -209,7 +243,12 @@ impl<'a> Flow<'a> {
 
     /// Reads a function in a function.
     fn read_nested(&mut self, outer: &Frame<'a>, function: Function<'a>) {
-        let around = outer.around.iter().chain(&outer.bound).chain(outer.locals.keys()).copied().collect();
+        let mut around = outer.around.clone();
+        around.extend(outer.bound.iter().chain(outer.locals.keys()).map(|name| {
+            let is_fixed = outer.bound.contains(name) && !outer.rebound.contains(name);
+            let known = outer.locals.get(name).filter(|_| is_fixed).cloned();
+            (*name, known.map_or(Possible::Anything, Possible::forgotten))
+        }));
         let parameters = function.parameters().iter().filter_map(|one| Some((parameter_name(one)?, one)));
         let locals = parameters.map(|(name, one)| (name, of_parameter(one, &Possible::Anything))).collect();
         self.read_body(&mut Frame { locals, around, ..Frame::default() }, function);
@@ -218,13 +257,19 @@ impl<'a> Flow<'a> {
     /// Tells that a function never returns: because it always calls itself again, or, for one of
     /// textback's, because it always fails.
     fn tell_no_end(&mut self, frame: &Frame<'a>, returns: &Possible) {
-        let (true, Some(span), Some(name)) = (returns.is_never(), frame.ended, frame.name) else { return };
+        let (true, Some((span, called)), Some(name)) = (returns.is_never(), frame.ended, frame.name) else { return };
         let answers = self.summaries.get(name).is_some_and(|summary| summary.answers);
-        if !frame.may_fail {
+        if !frame.may_fail && called.is_some_and(|called| self.comes_back(called, name)) {
             self.tell(span, format!("{name} never returns: functions call one another too deep, without an end"));
-        } else if answers {
+        } else if answers && frame.may_fail {
             self.tell(span, format!("{name} always fails here, whatever the text is"));
         }
+    }
+
+    /// Whether a function always comes to a call of another one.
+    fn comes_back(&self, from: &'a str, to: &str) -> bool {
+        let next = |name: &&'a str| self.summaries.get(name).and_then(|summary| summary.ends_in);
+        std::iter::successors(Some(from), next).take(self.functions.len() + 1).any(|name| name == to)
     }
 
     fn tell(&mut self, span: Span, what: String) {
@@ -232,6 +277,15 @@ impl<'a> Flow<'a> {
             self.faults.push((span, what));
         }
     }
+}
+
+/// The names and attributes whose lists and dicts a script may change.
+fn changing_in_all<'a>(functions: &[(&'a str, Function<'a>)]) -> HashSet<&'a str> {
+    let of = |function: &Function<'a>| match function {
+        Function::Def(def) => reads::changing(&def.body),
+        Function::Lambda(lambda) => reads::changing_in(&lambda.body),
+    };
+    functions.iter().flat_map(|(_, function)| of(function)).collect()
 }
 
 /// What a parameter gets, if `unknown` is what one argument may be.

@@ -77,7 +77,12 @@ impl<'a> Calls<'a> {
     }
 }
 
-/// The keys of `conv.state` that a script sets.
+/// The attributes of an entry of `conv.history`.
+pub(super) const OF_ENTRY: [&str; 3] = ["role", "text", "at"];
+/// The keys of an item of `conv.media`.
+pub(super) const OF_MEDIUM: [&str; 4] = ["id", "content_type", "url", "bytes"];
+
+/// The keys that a script sets, of `conv.state` and of dicts.
 #[derive(Default)]
 pub(super) struct StateKeys<'a> {
     /// How often each attribute or key is set, of whatever value.
@@ -86,6 +91,10 @@ pub(super) struct StateKeys<'a> {
     removed: HashSet<&'a str>,
     /// Whether a key is set or removed that is not spelled out.
     is_open: bool,
+    /// The keys that the script looks for.
+    looked_for: HashSet<&'a str>,
+    /// Whether a dict gets keys that are not spelled out.
+    fills: bool,
 }
 
 impl<'a> StateKeys<'a> {
@@ -112,20 +121,32 @@ impl<'a> StateKeys<'a> {
         self.set.get(key) == Some(&1) && !self.removed.contains(key) && !self.is_open
     }
 
+    /// Whether a dict that is not the script's may get a key by it.
+    pub(super) fn may_have(&self, key: &str) -> bool {
+        self.is_set(key) || self.looked_for.contains(key) || self.fills
+    }
+
     fn target(&mut self, target: &'a AssignTargetP<starlark::syntax::ast::AstNoPayload>) {
         match target {
             AssignTargetP::Tuple(all) => all.iter().for_each(|one| self.target(&one.node)),
             AssignTargetP::Dot(_, name) => *self.set.entry(&name.node).or_default() += 1,
             AssignTargetP::Index(parts) => match literal(&parts.1) {
                 Some(key) => *self.set.entry(key).or_default() += 1,
-                None => self.is_open |= is_state(&parts.0),
+                None => {
+                    self.is_open |= is_state(&parts.0);
+                    self.fills = true;
+                }
             },
             AssignTargetP::Identifier(_) => {}
         }
     }
 
     fn call(&mut self, expr: &'a AstExpr) {
+        if let ExprP::Op(left, BinOp::In | BinOp::NotIn, _) = &expr.node {
+            self.looked_for.extend(literal(left));
+        }
         let ExprP::Call(called, CallArgsP { args }) = &expr.node else { return };
+        self.fills |= matches!(&called.node, ExprP::Dot(_, method) if matches!(&*method.node, "setdefault" | "update"));
         if matches!(&called.node, ExprP::Dot(_, method) if method.node == "pop") {
             match args.first().and_then(|argument| literal(argument.node.expr())) {
                 Some(key) => _ = self.removed.insert(key),
@@ -151,11 +172,18 @@ fn is_state(expr: &AstExpr) -> bool {
     }
 }
 
-/// The names of a function whose lists and dicts may be changed: by a method, or because another
-/// name or a function gets them.
+/// The names of a function, and the attributes of whatever value, whose lists and dicts may be
+/// changed: by a method, or because another name or a function gets them.
 pub(super) fn changing(body: &AstStmt) -> HashSet<&str> {
     let mut names = HashSet::new();
     in_stmt(body, &mut names);
+    names
+}
+
+/// The same of the body of a lambda.
+pub(super) fn changing_in(body: &AstExpr) -> HashSet<&str> {
+    let mut names = HashSet::new();
+    keep(body, &mut names);
     names
 }
 
@@ -188,6 +216,10 @@ fn in_stmt<'a>(stmt: &'a AstStmt, names: &mut HashSet<&'a str>) {
 fn keep<'a>(expr: &'a AstExpr, names: &mut HashSet<&'a str>) {
     match &expr.node {
         ExprP::Identifier(name) => _ = names.insert(&name.node.ident),
+        ExprP::Dot(of, name) => {
+            names.insert(&name.node);
+            keep(of, names);
+        }
         ExprP::Op(_, BinOp::And | BinOp::Or, _) => expr.node.visit_expr(|part| keep(part, names)),
         ExprP::If(parts) => {
             read(&parts.0, names);

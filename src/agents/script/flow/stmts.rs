@@ -162,7 +162,7 @@ impl<'a> Flow<'a> {
                     _ => vec![Possible::Anything; names.len()],
                 };
                 for (name, item) in names.iter().zip(items) {
-                    self.bind(frame, name, item.forgotten());
+                    self.bind(frame, name, item);
                 }
             }
             AssignTargetP::Dot(..) | AssignTargetP::Index(_) => {}
@@ -243,12 +243,19 @@ impl<'a> Flow<'a> {
 
 /// What the items are that a loop gets.
 pub(super) fn items_of(over: &Possible) -> Possible {
-    match over.alternatives() {
-        [Value::List(items) | Value::Tuple(items)] => Possible::any_of(items.iter().cloned()).forgotten(),
-        [Value::Dict(pairs)] => Possible::any_of(pairs.iter().map(|(key, _)| key.clone())),
-        [Value::Of(Kind::Range)] => Possible::of(Kind::Int),
-        _ => Possible::Anything,
+    if *over == Possible::Anything {
+        return Possible::Anything;
     }
+    let items = over.alternatives().iter().map(|one| match one {
+        Value::List(items) | Value::Tuple(items) => Possible::any_of(items.iter().cloned()).forgotten(),
+        Value::Dict(pairs) => Possible::any_of(pairs.iter().map(|(key, _)| key.clone())),
+        Value::Of(Kind::Range) => Possible::of(Kind::Int),
+        Value::Of(Kind::History) => Possible::of(Kind::Entry),
+        Value::Of(Kind::Messages) => Possible::of(Kind::Text),
+        Value::Of(Kind::Media) => Possible::of(Kind::Medium),
+        _ => Possible::Anything,
+    });
+    Possible::any_of(items)
 }
 
 /// Whether a value may be a dict with a key that is not known, which may be a right one.

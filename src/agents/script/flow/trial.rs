@@ -12,6 +12,7 @@ use serde_json::{Map, json};
 use starlark::environment::{Globals, Module};
 use starlark::syntax::AstModule;
 use starlark::values::dict::AllocDict;
+use starlark::values::structs::AllocStruct;
 use starlark::values::tuple::AllocTuple;
 use starlark::values::{Heap, OwnedFrozenValue, Value as Actual};
 
@@ -24,8 +25,6 @@ use crate::agents::script::protocol::Call;
 
 /// The limits of one operation. One that exceeds them proves nothing.
 const OF_AN_OPERATION: Limits = Limits { time: Duration::from_millis(20), ticks: 20_000, notes_lines: false };
-/// The CPU time of all operations of a script.
-const OF_ALL: Duration = Duration::from_millis(250);
 /// The most alternatives of the operands that are tried together.
 const MOST_COMBINATIONS: usize = 64;
 /// How often an operation is tried with samples of types, and with samples of all types.
@@ -66,10 +65,15 @@ enum Tried {
 }
 
 impl Trial {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(time: Duration) -> Self {
         let globals = globals();
         let maker = compile(SAMPLES.to_owned(), "sample", &globals);
-        Self { globals, maker, compiled: HashMap::new(), known: HashMap::new(), until: cpu_time() + OF_ALL }
+        Self { globals, maker, compiled: HashMap::new(), known: HashMap::new(), until: cpu_time() + time }
+    }
+
+    /// Whether no time is left.
+    pub(super) fn is_over(&self) -> bool {
+        cpu_time() > self.until
     }
 
     pub(super) fn knows_global(&self, name: &str) -> bool {
@@ -88,7 +92,7 @@ impl Trial {
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        if cpu_time() > self.until {
+        if self.is_over() {
             return unknown;
         }
         let (Some(function), Some(maker)) = (self.function(statement, operands.len()), &self.maker) else {
@@ -309,6 +313,11 @@ impl<'v> Samples<'_, 'v> {
                 let pairs: Vec<(Actual, Actual)> = pairs.filter(|(key, _)| key.get_hashed().is_ok()).collect();
                 heap.alloc(AllocDict(pairs))
             }
+            Value::Struct(fields) => {
+                let fields: Vec<(&str, Actual)> =
+                    fields.iter().map(|(name, value)| (name.as_str(), self.of(value))).collect();
+                heap.alloc(AllocStruct(fields))
+            }
             Value::Of(kind) => self.of_kind(*kind),
         }
     }
@@ -317,16 +326,31 @@ impl<'v> Samples<'_, 'v> {
     fn of_kind(&mut self, kind: Kind) -> Actual<'v> {
         let number = self.round + self.leaf * 3 + self.round * self.leaf % 5;
         self.leaf += 1;
+        let list = match kind {
+            Kind::Conv | Kind::State => return self.of_conv(kind),
+            Kind::Log => "log",
+            Kind::History | Kind::Entry => "history",
+            Kind::Messages => "messages",
+            Kind::Media | Kind::Medium => "media",
+            other => return self.sample(&format!("{other:?}"), number),
+        };
+        let none = Actual::new_none();
+        let attribute = self.of_conv(Kind::Conv).get_attr(list, self.heap).ok().flatten().unwrap_or(none);
+        match kind {
+            Kind::Entry | Kind::Medium => attribute.at(self.heap.alloc(0), self.heap).unwrap_or(none),
+            _ => attribute,
+        }
+    }
+
+    /// conv, or its state.
+    fn of_conv(&self, kind: Kind) -> Actual<'v> {
         let fields = Map::from_iter([("a".to_owned(), json!("x")), ("b".to_owned(), json!(1))]);
         let state = State::alloc(&fields, self.heap);
-        let call = Call::Reply { texts: vec!["a".to_owned()] };
-        let conv = || Conv::alloc(later_conversation(&fields), &call, state, self.heap);
-        match kind {
-            Kind::State => state,
-            Kind::Conv => conv(),
-            Kind::Log => conv().get_attr("log", self.heap).ok().flatten().unwrap_or_else(Actual::new_none),
-            other => self.sample(&format!("{other:?}"), number),
+        if kind == Kind::State {
+            return state;
         }
+        let call = Call::Reply { texts: vec!["a".to_owned()] };
+        Conv::alloc(later_conversation(&fields), &call, state, self.heap)
     }
 
     fn anything(&mut self) -> Actual<'v> {

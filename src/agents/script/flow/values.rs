@@ -4,8 +4,9 @@
 use starlark::values::dict::DictRef;
 use starlark::values::float::StarlarkFloat;
 use starlark::values::list::ListRef;
+use starlark::values::structs::StructRef;
 use starlark::values::tuple::TupleRef;
-use starlark::values::{Value as Actual, ValueLike};
+use starlark::values::{StringValue, Value as Actual, ValueLike};
 
 /// The most alternatives that are told apart.
 const MOST: usize = 4;
@@ -35,6 +36,13 @@ pub(super) enum Kind {
     State,
     Log,
     Json,
+    /// The lists of conv, as long as a script does not change them, and what they hold. The texts of
+    /// `conv.messages` are plain strings.
+    History,
+    Messages,
+    Media,
+    Entry,
+    Medium,
 }
 
 /// One of the values that an expression may have.
@@ -48,6 +56,7 @@ pub(super) enum Value {
     List(Vec<Possible>),
     Tuple(Vec<Possible>),
     Dict(Vec<(Possible, Possible)>),
+    Struct(Vec<(String, Possible)>),
     Of(Kind),
 }
 
@@ -71,6 +80,7 @@ impl Value {
             Self::List(_) => Kind::List,
             Self::Tuple(_) => Kind::Tuple,
             Self::Dict(_) => Kind::Dict,
+            Self::Struct(_) => Kind::Struct,
             Self::Of(kind) => *kind,
         })
     }
@@ -80,6 +90,7 @@ impl Value {
             Self::None | Self::Bool(_) | Self::Int(_) | Self::Float(_) | Self::Text(_) => true,
             Self::List(items) | Self::Tuple(items) => items.iter().all(Possible::is_exact),
             Self::Dict(pairs) => pairs.iter().all(|(key, value)| key.is_exact() && value.is_exact()),
+            Self::Struct(fields) => fields.iter().all(|(_, value)| value.is_exact()),
             Self::Of(_) => false,
         }
     }
@@ -87,8 +98,11 @@ impl Value {
     /// Without what is known of its items, which a script may change.
     fn forgotten(self) -> Self {
         match self {
-            Self::List(_) => Self::Of(Kind::List),
-            Self::Dict(_) => Self::Of(Kind::Dict),
+            Self::List(_) | Self::Of(Kind::History | Kind::Messages | Kind::Media) => Self::Of(Kind::List),
+            Self::Dict(_) | Self::Of(Kind::Medium) => Self::Of(Kind::Dict),
+            Self::Struct(fields) => {
+                Self::Struct(fields.into_iter().map(|(name, value)| (name, value.forgotten())).collect())
+            }
             Self::Tuple(items) => Self::Tuple(items.into_iter().map(Possible::forgotten).collect()),
             other => other,
         }
@@ -108,7 +122,7 @@ impl Value {
             Self::Text(text) => Some(!text.is_empty()),
             Self::List(items) | Self::Tuple(items) => Some(!items.is_empty()),
             Self::Dict(pairs) => Some(!pairs.is_empty()),
-            Self::Of(Kind::Function) => Some(true),
+            Self::Of(Kind::Function) | Self::Struct(_) => Some(true),
             Self::Of(_) => None,
         }
     }
@@ -153,6 +167,10 @@ impl Value {
         }
         if let Some(tuple) = TupleRef::from_value(actual) {
             return (tuple.len() <= MOST_ITEMS).then(|| Self::Tuple(tuple.iter().map(item).collect()));
+        }
+        if let Some(fields) = StructRef::from_value(actual) {
+            let known = |(name, value): (StringValue, Actual)| (name.as_str().to_owned(), item(value));
+            return (fields.iter().len() <= MOST_ITEMS).then(|| Self::Struct(fields.iter().map(known).collect()));
         }
         let dict = DictRef::from_value(actual)?;
         let pairs = || dict.iter().map(|(key, value)| (item(key), item(value))).collect();
