@@ -32,13 +32,22 @@ async fn an_answer_that_is_not_understood_is_a_failure_that_is_told() {
         (r#"{"messages": "Hello"}"#, "messages that is a text"),
         (r#"{"utterance": "Hello", "state": []}"#, "state that is a list"),
         (r#"{"utterance": "Hello", "hangup": "yes"}"#, "hangup that is a text"),
+        (r#"{"utterance": null, "text": "Hello"}"#, "`text` and without a text for the person"),
+        (r#"{"utterance": "Hello", "hangUp": true}"#, "did you mean hangup?"),
+        (r#"{"hangup": false}"#, "the answer says nothing: it has no text"),
+        (r#"{"messages": []}"#, "the answer says nothing: it has no text"),
+        (r#"{"utterance": "\u200b\u2800"}"#, "the answer says nothing: nothing in its text is visible"),
     ] {
         let service = service(vec![answer(body), says("understood")]).await;
         let (app, _) = app_with(&service, json!({})).await;
         app.text(ADA, "hi").await;
         app.run_jobs().await;
         let error = last_error(&app).await;
-        assert!(error.contains(told) && error.contains("must be") | error.contains("expected"), "{body}: {error}");
+        assert!(
+            error.contains(told)
+                && ["must be", "expected", "did you mean", "write"].iter().any(|word| error.contains(word)),
+            "{body}: {error}"
+        );
         assert!(!error.contains("Hello"), "no text of an answer is stored or logged: {error}");
         let agents = app.ok(Method::GET, "/v1/agents", None).await;
         let shown = agents["items"][0]["last_error"]["message"].as_str().expect("a message");
@@ -55,8 +64,8 @@ async fn only_204_and_null_say_nothing() {
         answer("null"),
         answer(r#"{"utterance": null}"#),
         answer(r#"{"messages": null}"#),
-        answer(r#"{"messages": []}"#),
-        says("\u{200b}\u{2800}\u{3164}\u{fe0f}"),
+        answer(r#"{"utterance": null, "messages": [], "state": {"step": 2}}"#),
+        answer(r#"{"messages": null, "hangup": false, "usage": {"tokens": 7}}"#),
         says("heard you"),
     ];
     let service = service(answers).await;

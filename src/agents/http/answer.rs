@@ -6,16 +6,12 @@ use std::fmt;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::other_keys::OtherKeys;
 use crate::agents::answer::{self, AnswerFields, Unclear};
 use crate::agents::{Answer, Conversation, MOST_TEXTS, at_most};
-use crate::domain::agent_error;
 use crate::domain::bounds;
 use crate::domain::characters::is_blank;
 use crate::domain::json_text::without_lone_surrogates;
-
-/// How many of the unknown keys an error names, and with how many bytes each.
-const SHOWN_KEYS: usize = 5;
-const SHOWN_BYTES: usize = 40;
 
 /// What an answer may be, for errors.
 const EXPECTED: &str = "{\"utterance\": text} or {\"messages\": [texts]}, with state and hangup if needed; null for either or for \
@@ -45,12 +41,14 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
     if handoff.is_some_and(|handoff| !handoff.is_null() && handoff != Value::Bool(false)) {
         return Err("asked for a handoff, which is not supported".to_owned());
     }
+    let says_null = [&utterance, &messages].into_iter().flatten().any(Value::is_null);
     let read = AnswerFields { utterance, messages, hangup }.read(!others.is_empty());
     let (texts, hangup) = read.map_err(|unclear| match unclear {
         Unclear::Nothing => format!("answered {}; expected {EXPECTED}", without_text(&others)),
         Unclear::Both => "answered with an utterance and messages; give one of them".to_owned(),
         Unclear::Type(what) => format!("answered with {what}"),
     })?;
+    check_meaning(&Meaning { texts: &texts, hangup, says_null }, &others)?;
     let (texts, cut) = at_most(texts, MOST_TEXTS);
     Ok(Answer {
         texts,
@@ -92,21 +90,45 @@ fn not_an_object(json: &str, error: &serde_json::Error) -> String {
     }
 }
 
-/// What is said of an answer without a text: the names of its keys and none of their values. A
-/// service may use a contact's number as a key.
-fn without_text(others: &[String]) -> String {
-    let name = |key: &String| format!("`{}`", bounds::text(&agent_error::shown(key), SHOWN_BYTES).escape_debug());
-    let shown: Vec<String> = others.iter().take(SHOWN_KEYS).map(name).collect();
-    match others.len() {
-        0 => "without utterance and messages".to_owned(),
-        count if count > SHOWN_KEYS => {
-            format!(
-                "without utterance and messages, but with {} and {} more keys",
-                shown.join(", "),
-                count - SHOWN_KEYS
-            )
+/// What the known keys of an answer say.
+struct Meaning<'a> {
+    texts: &'a [String],
+    hangup: bool,
+    /// Whether the answer has null for its text.
+    says_null: bool,
+}
+
+/// Refuses an answer whose unknown keys were meant for the person or for textback, and one that
+/// says nothing without saying so: a variable of the service was empty, or its text has another
+/// key.
+fn check_meaning(meaning: &Meaning<'_>, others: &OtherKeys) -> Result<(), String> {
+    let says_something = meaning.texts.iter().any(|text| !is_blank(text));
+    if !says_something && let Some(key) = others.words() {
+        return Err(format!(
+            "answered with {key} and without a text for the person; write {{\"utterance\": text}} for it"
+        ));
+    }
+    if let Some((key, known)) = others.misspelt() {
+        return Err(format!("answered with {key}, which is not known; did you mean {known}?"));
+    }
+    if says_something || meaning.hangup || meaning.says_null {
+        return Ok(());
+    }
+    let why = match meaning.texts {
+        [] => "it has no text",
+        _ => "nothing in its text is visible",
+    };
+    Err(format!("the answer says nothing: {why}; expected {EXPECTED}"))
+}
+
+/// What is said of an answer without a text.
+fn without_text(others: &OtherKeys) -> String {
+    match (others.is_empty(), others.misspelt()) {
+        (true, _) => "without utterance and messages".to_owned(),
+        (false, Some((key, known))) => {
+            format!("without utterance and messages, but with {}; did you mean {known} by {key}?", others.names())
         }
-        _ => format!("without utterance and messages, but with {}", shown.join(", ")),
+        (false, None) => format!("without utterance and messages, but with {}", others.names()),
     }
 }
 
@@ -119,7 +141,7 @@ struct Fields {
     state: Option<Value>,
     hangup: Option<Value>,
     handoff: Option<Value>,
-    others: Vec<String>,
+    others: OtherKeys,
 }
 
 impl<'de> serde::Deserialize<'de> for Fields {
@@ -147,8 +169,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "hangup" => &mut fields.hangup,
                 "handoff" => &mut fields.handoff,
                 _ => {
-                    map.next_value::<serde::de::IgnoredAny>()?;
-                    fields.others.push(key);
+                    fields.others.read(key, &mut map)?;
                     continue;
                 }
             };
@@ -189,6 +210,8 @@ mod tests {
     #[test]
     fn answers_are_parsed_as_documented_and_absent_keys_change_nothing() {
         assert_eq!(of(r#"{"utterance": "hi", "more": 1}"#).texts, ["hi"], "a key that is not known is no fault");
+        assert_eq!(of(r#"{"utterance": "hi", "message": "ok", "end": false, "status": "end"}"#).texts, ["hi"]);
+        assert!(of(r#"{"utterance": "", "hangup": true}"#).hangup, "the end is said");
         assert_eq!(of(r#"{"messages": ["a", " ", "b"], "hangup": true}"#).texts, ["a", "b"]);
         assert_eq!(of(r#"{"utterance": "hi", "messages": null, "state": null, "hangup": null}"#).texts, ["hi"]);
         assert!(of(r#"{"state": {}, "handoff": false, "utterance": null}"#).state.is_empty());
@@ -206,13 +229,11 @@ mod tests {
             "\u{feff}null",
             r#"{"utterance": null}"#,
             r#"{"messages": null}"#,
-            r#"{"utterance": null, "messages": null, "text": "x"}"#,
-            r#"{"messages": []}"#,
-            r#"{"utterance": ""}"#,
-            r#"{"utterance": "\u200b\u2800"}"#,
-            r#"{"messages": ["\ufe0f", "\u3164"]}"#,
-            r#"{"hangup": null}"#,
-            r#"{"hangup": false}"#,
+            r#"{"utterance": null, "messages": []}"#,
+            r#"{"utterance": null, "messages": null, "text": null}"#,
+            r#"{"utterance": null, "text": "", "content": [], "message": {}}"#,
+            r#"{"utterance": null, "hangup": false, "state": null, "handoff": false}"#,
+            r#"{"messages": null, "model": "m", "usage": {"tokens": 7}, "done": true, "stage": "x"}"#,
         ] {
             assert_eq!(of(text), silent, "{text}");
         }
@@ -238,12 +259,27 @@ mod tests {
             (r#"{"response": "Hello"}"#, "but with `response`"),
             (r#"{"reply": {"utterance": "Hello"}}"#, "but with `reply`"),
             (r#"{"body": 7, "message": "x"}"#, "but with `body`, `message`"),
-            (r#"{"Utterance": "Hello"}"#, "but with `Utterance`"),
+            (r#"{"Utterance": "Hello"}"#, "but with `Utterance`; did you mean utterance"),
             (r#"{"utterance ": "Hello"}"#, "but with `utterance `"),
             (r#"{"+14155550101": "Hello"}"#, "but with `…`; expected"),
             (r#"{"a\nb": "Hello"}"#, "but with `a\\nb`; expected"),
             (r#"{"state": {}}"#, "without utterance and messages"),
             (r#"{"text": "Hello", "hangup": true}"#, "without utterance and messages, but with `text`"),
+            (r#"{"hangup": false}"#, "the answer says nothing: it has no text; expected"),
+            (r#"{"hangup": null}"#, "the answer says nothing: it has no text"),
+            (r#"{"hangup": false, "state": {}}"#, "the answer says nothing"),
+            (r#"{"messages": []}"#, "the answer says nothing: it has no text"),
+            (r#"{"utterance": ""}"#, "the answer says nothing: nothing in its text is visible"),
+            (r#"{"utterance": "\u200b\u2800"}"#, "nothing in its text is visible"),
+            (r#"{"messages": ["\ufe0f", "\u3164"]}"#, "nothing in its text is visible"),
+            (r#"{"utterance": null, "text": "Hello"}"#, "with `text` and without a text for the person; write"),
+            (r#"{"messages": null, "response": {"a": "Hello"}}"#, "with `response` and without a text"),
+            (r#"{"messages": [], "reply": ["Hello"]}"#, "with `reply` and without a text"),
+            (r#"{"utterance": null, "hangup": true, "outputText": "Hello"}"#, "with `outputText` and without"),
+            (r#"{"utterance": "Hello", "hangUp": true}"#, "with `hangUp`, which is not known; did you mean hangup?"),
+            (r#"{"utterance": "Hello", "end": true}"#, "with `end`, which is not known; did you mean hangup?"),
+            (r#"{"utterance": null, "mesages": ["Hello"]}"#, "did you mean messages?"),
+            (r#"{"utterence": "Hello"}"#, "but with `utterence`; did you mean utterance by `utterence`?"),
             (r#"{"hangup": "yes"}"#, "hangup that is a text"),
             (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}"#, "and 2 more keys"),
             (r#"{"utterance": 7}"#, "utterance that is a number; it must be a text or null"),

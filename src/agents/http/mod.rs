@@ -5,6 +5,7 @@
 //! the same messages, so a service can store its answer and return it again.
 
 mod answer;
+mod other_keys;
 
 use std::time::Duration;
 
