@@ -169,7 +169,7 @@ pub async fn create(
     version: &NewVersion,
     secrets: AgentSecrets<'_>,
 ) -> Result<Agent, sqlx::Error> {
-    let mut transaction = storage.pool.begin().await?;
+    let mut transaction = storage.transaction().await?;
     let id = new_id();
     sqlx::query_file!("sql/queries/agent/create.sql", id, project_id, name).execute(&mut *transaction).await?;
     insert_version(&mut transaction, id, 1, version).await?;
@@ -192,7 +192,7 @@ pub async fn add_version(
     environments: &[Environment],
     secrets: AgentSecrets<'_>,
 ) -> Result<Option<(Agent, bool)>, sqlx::Error> {
-    let mut transaction = storage.pool.begin().await?;
+    let mut transaction = storage.transaction().await?;
     let next = sqlx::query_file_scalar!("sql/queries/agent/advance.sql", project_id, id)
         .fetch_optional(&mut *transaction)
         .await?;
@@ -248,7 +248,7 @@ pub async fn change_signing_secret(
 ) -> Result<bool, sqlx::Error> {
     let EncryptedSecret { key_id, encrypted } = EncryptedSecret::of(project_id, id, secret);
     let changed = sqlx::query_file!("sql/queries/agent/change_signing_secret.sql", project_id, id, key_id, encrypted)
-        .execute(&storage.pool)
+        .execute(&mut *storage.connection().await?)
         .await?;
     Ok(changed.rows_affected() == 1)
 }
@@ -260,7 +260,7 @@ pub async fn signing_secrets(
     agent_id: Uuid,
 ) -> Result<Vec<SecretString>, AccountError> {
     let found = sqlx::query_file!("sql/queries/agent/signing_secrets.sql", agent_id);
-    let Some(found) = found.fetch_optional(&storage.pool).await? else { return Ok(Vec::new()) };
+    let Some(found) = found.fetch_optional(&mut *storage.connection().await?).await? else { return Ok(Vec::new()) };
     let context = SecretContext::of_agent(found.project_id, agent_id);
     let secrets: Result<_, SecretError> = std::iter::once(found.newest)
         .chain(found.previous)
@@ -324,7 +324,7 @@ pub async fn list(
 ) -> Result<Page<Agent<SpecFields>>, sqlx::Error> {
     let most = i64::from(limit) + 1;
     let rows = sqlx::query_file_as!(VersionRow, "sql/queries/agent/list.sql", project_id, before, most)
-        .fetch_all(&storage.pool)
+        .fetch_all(&mut *storage.connection().await?)
         .await?;
     let agents: Vec<Agent<SpecFields>> = rows.into_iter().map(Agent::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(agents, limit, |agent| agent.id.to_string()))
@@ -340,7 +340,7 @@ pub async fn list_versions(
 ) -> Result<Page<Version<SpecFields>>, sqlx::Error> {
     let most = i64::from(limit) + 1;
     let rows = sqlx::query_file_as!(VersionRow, "sql/queries/agent/list_versions.sql", project_id, id, before, most)
-        .fetch_all(&storage.pool)
+        .fetch_all(&mut *storage.connection().await?)
         .await?;
     let versions: Vec<Version<SpecFields>> = rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(versions, limit, |version| version.version.to_string()))
@@ -354,7 +354,7 @@ pub async fn find_version(
     version: i32,
 ) -> Result<Option<Version>, sqlx::Error> {
     let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/find_version.sql", project_id, id, version);
-    finding.fetch_optional(&storage.pool).await?.map(Version::try_from).transpose()
+    finding.fetch_optional(&mut *storage.connection().await?).await?.map(Version::try_from).transpose()
 }
 
 /// Where an agent failed.
@@ -384,7 +384,7 @@ pub async fn record_error(
 /// The version that a session runs. A version is immutable, so the caller may cache it.
 pub async fn version(storage: &Storage, agent_id: Uuid, version: i32) -> Result<Version, sqlx::Error> {
     let finding = sqlx::query_file_as!(VersionRow, "sql/queries/agent/version.sql", agent_id, version);
-    finding.fetch_one(&storage.pool).await?.try_into()
+    finding.fetch_one(&mut *storage.connection().await?).await?.try_into()
 }
 
 #[cfg(test)]

@@ -125,7 +125,12 @@ impl BatchError {
         match self {
             Self::Database(error) => match error.as_ref() {
                 sqlx::Error::Database(error) => database::is_unavailable(error.as_ref()),
-                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut => true,
+                // A connection that is not suitable, such as one of a pooler, is an error of the
+                // configuration.
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::Configuration(_) => true,
                 _ => false,
             },
             Self::Stopped => false,
@@ -337,7 +342,7 @@ impl FlushWorker {
                 Ok(()) => connection,
                 Err(_) => database::with_timeout(database::acquire(&self.pool)).await?,
             },
-            None => database::with_timeout(self.pool.acquire()).await?,
+            None => database::with_timeout(database::acquire(&self.pool)).await?,
         };
         let flushed = database::with_timeout(flush(&mut connection, items)).await?;
         if !self.pool.is_closed() {

@@ -12,10 +12,12 @@ use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection, Postgres, Row, Transaction};
+use tokio::sync::Semaphore;
 
 use super::connection_settings::{self, Unsuitable};
 use super::database_url::DatabaseUrl;
-use super::unreachable::{self, Unreachable};
+use super::migrate_error::MigrateError;
+use super::unreachable;
 use crate::telemetry::metrics;
 
 /// All migrations, embedded in the binary.
@@ -62,6 +64,13 @@ pub const VALIDATION_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the check of the database may take when a process starts. A slow database is checked
 /// later.
 const SUITS_WITHIN: Duration = Duration::from_secs(6);
+/// How long the cause of a missing connection is looked for. A closed port refuses at once.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+/// How many look for it at once. An overloaded server does not get a connection from each of those
+/// who wait.
+static LOOKING: Semaphore = Semaphore::const_new(2);
+/// What is said of a database that does not answer in time.
+const NO_ANSWER: &str = "the database does not answer";
 /// How long the check of a connection may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -80,8 +89,9 @@ pub fn with_timeout<T, E: From<sqlx::Error>, F: Future<Output = Result<T, E>>>(
     }
 }
 
-fn timed_out() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer"))
+/// The error of a database that does not answer in time.
+pub fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, NO_ANSWER))
 }
 
 /// Replaces NUL, which PostgreSQL can't store in a text.
@@ -237,15 +247,44 @@ pub fn count_retry(why: &'static str) {
     metrics::BATCH_RETRIES.count(&[why]);
 }
 
-/// A connection of a pool. The wait for it is measured.
+/// A connection of a pool. The wait for it is measured. An error has its true cause, because the
+/// pool says the same of a closed port as of connections that are all in use.
 pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
     let began = Instant::now();
     let acquired = pool.acquire().await;
     metrics::POOL_WAIT_SECONDS.record(&[], began.elapsed());
-    if matches!(acquired, Err(sqlx::Error::PoolTimedOut)) {
-        metrics::POOL_TIMEOUTS.count(&[]);
+    match acquired {
+        Err(error @ sqlx::Error::PoolTimedOut) => {
+            metrics::POOL_TIMEOUTS.count(&[]);
+            Err(cause(pool, error).await)
+        }
+        acquired => acquired,
     }
-    acquired
+}
+
+/// Why a pool gave no connection, by one connection of our own. The error stays as it is if that
+/// one is made: all connections of the pool are in use.
+pub(super) async fn cause(pool: &PgPool, error: sqlx::Error) -> sqlx::Error {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
+    if !matches!(error, sqlx::Error::PoolTimedOut) {
+        return error;
+    }
+    let options = pool.connect_options();
+    let looked = async {
+        let _permit = LOOKING.acquire().await;
+        reach(&options).await
+    };
+    match tokio::time::timeout(LOOK_WITHIN, looked).await {
+        Ok(Ok(())) => error,
+        // No statement ran, so the error must not look as if a row's data had ended one.
+        Ok(Err(sqlx::Error::Io(told)))
+            if matches!(told.kind(), TimedOut | BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) =>
+        {
+            sqlx::Error::Io(std::io::Error::new(NotConnected, told.to_string()))
+        }
+        Ok(Err(reason)) => reason,
+        Err(_) => sqlx::Error::Io(std::io::Error::new(NotConnected, NO_ANSWER)),
+    }
 }
 
 /// A pool that connects when it is first used, so a process starts while its database is away.
@@ -398,73 +437,4 @@ pub async fn apply_migrations(connection: &mut PgConnection) -> Result<(), Migra
     // an error.
     migrations.set_locking(false);
     migrations.run(connection).await.map_err(MigrateError::of)
-}
-
-/// Why the schema could not be brought up to date.
-#[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    #[error("{0}; {repair}", repair = .0.repair())]
-    Unsuitable(Unsuitable),
-    #[error("{0}")]
-    Unreachable(Unreachable),
-    #[error("the database refused us: {text}", text = unreachable::plain(.0))]
-    Database(sqlx::Error),
-    #[error(
-        "the database has schema version {found}, and this binary brings {ours}: run the migrate of the newer textback that made it"
-    )]
-    Newer { found: i64, ours: i64 },
-    #[error("{changed}", changed = changed_migration(*.0))]
-    Changed(i64),
-    #[error("the database only reads: DATABASE_URL leads to a standby; give the address of the server that writes")]
-    Standby,
-    #[error(
-        "the schema textback can't be used: current_schema() is {0}; the role needs all rights on it (alter schema textback owner to …)"
-    )]
-    OtherSchema(String),
-    #[error(
-        "the role of DATABASE_URL may not change the schema textback ({0}); run textback migrate as the role that owns it"
-    )]
-    NotOwner(String),
-    #[error("a migration failed: {0}")]
-    Migration(sqlx::migrate::MigrateError),
-}
-
-impl MigrateError {
-    fn of(error: sqlx::migrate::MigrateError) -> Self {
-        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration, VersionMismatch, VersionMissing};
-        match &error {
-            VersionMissing(found) => Self::Newer { found: *found, ours: newest_migration() },
-            VersionMismatch(version) => Self::Changed(*version),
-            Execute(sqlx::Error::Database(told)) | ExecuteMigration(sqlx::Error::Database(told), _)
-                if told.code().as_deref() == Some("42501") =>
-            {
-                Self::NotOwner(told.message().to_owned())
-            }
-            _ => Self::Migration(error),
-        }
-    }
-
-    /// Whether another session held a lock for too long, or the two deadlocked. The transaction can
-    /// be tried again.
-    pub fn is_of_a_lock(&self) -> bool {
-        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
-        let error = match self {
-            Self::Database(error) | Self::Migration(Execute(error) | ExecuteMigration(error, _)) => error,
-            _ => return false,
-        };
-        let code = error.as_database_error().and_then(|told| told.code());
-        matches!(code.as_deref(), Some("55P03" | "40P01"))
-    }
-}
-
-impl From<sqlx::Error> for MigrateError {
-    fn from(error: sqlx::Error) -> Self {
-        match Unsuitable::take(error) {
-            Ok(reason) => Self::Unsuitable(reason),
-            Err(sqlx::Error::Database(told)) if told.code().as_deref() == Some("42501") => {
-                Self::NotOwner(told.message().to_owned())
-            }
-            Err(error) => Self::Database(error),
-        }
-    }
 }

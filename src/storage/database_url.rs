@@ -108,7 +108,12 @@ impl FromStr for DatabaseUrl {
             return Err(DatabaseUrlError::Port);
         }
         let ignored = keep_known_parameters(&mut url)?;
-        let options = PgConnectOptions::from_str(url.as_str()).map_err(|_| DatabaseUrlError::Unreadable)?;
+        let mut options = PgConnectOptions::from_str(url.as_str()).map_err(|_| DatabaseUrlError::Unreadable)?;
+        // sqlx keeps the brackets of a literal, and then looks it up as a name.
+        if let Some(literal) = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            let address = literal.parse::<std::net::Ipv6Addr>().map_err(|_| DatabaseUrlError::Host)?;
+            options = options.host(&address.to_string());
+        }
         Ok(Self { options, ignored })
     }
 }
@@ -189,11 +194,15 @@ fn keep_known_parameters(url: &mut Url) -> Result<Vec<String>, DatabaseUrlError>
 
 fn check_parameter(name: &str, value: &str) -> Result<(), DatabaseUrlError> {
     let refused = |name, expected| Err(DatabaseUrlError::Parameter { name, expected });
+    if matches!(name, "host" | "hostaddr") && value.contains(',') {
+        return Err(DatabaseUrlError::SeveralHosts);
+    }
     match name {
         "sslmode" | "ssl-mode" if sqlx::postgres::PgSslMode::from_str(value).is_err() => {
             refused("sslmode", "disable, allow, prefer, require, verify-ca or verify-full")
         }
         "port" if !value.parse::<u16>().is_ok_and(|port| port > 0) => refused("port", "a number from 1 to 65535"),
+        "host" if value.trim().is_empty() => refused("host", "the name of a host, or the folder of a socket"),
         "hostaddr" if value.parse::<std::net::IpAddr>().is_err() => refused("hostaddr", "an IP address"),
         "statement-cache-capacity" if value.parse::<usize>().is_err() => {
             refused("statement-cache-capacity", "a whole number")
@@ -223,12 +232,31 @@ mod tests {
             ("postgres://u:p%23%2F%3F@db/app", "db", Some("app")),
             ("postgres://u:100%@db/app", "db", Some("app")),
             ("postgres://db/app?user=me@tenant&password=x", "db", Some("app")),
-            ("postgres://u:p@[::1]:5432/app", "[::1]", Some("app")),
+            ("postgres://u:p@[::1]:5432/app", "::1", Some("app")),
+            ("postgres://u:p@[2001:db8:0:0::7]/app", "2001:db8::7", Some("app")),
+            ("postgres://u:p@db/app?host=[::1]", "::1", Some("app")),
+            ("postgres://u:p@db/app?host=::1", "::1", Some("app")),
+            ("postgres://u:p@db/app?hostaddr=::1", "::1", Some("app")),
             ("postgres://u@localhost/app?host=/var/run/postgresql", "localhost", Some("app")),
         ] {
             let read = text.parse::<DatabaseUrl>().unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!((read.options.get_host(), read.options.get_database()), (host, database), "{text}");
             assert!(read.ignored.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_socket_is_read_however_it_is_written() {
+        for text in [
+            "postgres://u@localhost/app?host=/var/run/postgresql",
+            "postgres://u@localhost/app?host=%2Fvar%2Frun%2Fpostgresql",
+            "postgres://u@%2Fvar%2Frun%2Fpostgresql/app",
+            "postgres://%2Fvar%2Frun%2Fpostgresql/app",
+            "postgres:///app?host=/var/run/postgresql",
+        ] {
+            let read = text.parse::<DatabaseUrl>().unwrap_or_else(|error| panic!("{text}: {error}"));
+            let folder = read.options.get_socket().map(|folder| folder.display().to_string());
+            assert_eq!(folder.as_deref(), Some("/var/run/postgresql"), "{text}");
         }
     }
 
@@ -252,6 +280,10 @@ mod tests {
             ("postgres://u:p?ss@db/app", "write %3F"),
             ("postgres://u:p?a=b@db/app", "write %3F"),
             ("postgres://u:p@one:5432,two:5432/app", "several hosts"),
+            ("postgres://u:p@db/app?host=one,two", "several hosts"),
+            ("postgres://u:p@db/app?hostaddr=192.0.2.1,192.0.2.2", "several hosts"),
+            ("postgres://u:p@db/app?host=", "the folder of a socket"),
+            ("postgres://u:p@db/app?host=[one]", "the host"),
             ("postgres://u:p@db:port/app", "the port"),
             ("postgres://u:p@db:70000/app", "the port"),
             ("postgres://u:p@db:0/app", "the port"),

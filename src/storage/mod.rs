@@ -25,6 +25,7 @@ pub mod invariant;
 pub mod key_rotation;
 pub mod message;
 pub mod metric_sample;
+pub mod migrate_error;
 pub mod model;
 pub mod notifier;
 pub mod number;
@@ -144,7 +145,7 @@ const MIGRATE_TRIES: u32 = 30;
 /// reference data, all or nothing.
 ///
 /// Errors when the database can't be reached or a migration that was applied differs from ours.
-pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
+pub async fn migrate(url: &str) -> Result<(), migrate_error::MigrateError> {
     let mut connection = database::open_to_migrate(url).await?;
     let mut tries = 1;
     loop {
@@ -162,7 +163,7 @@ pub async fn migrate(url: &str) -> Result<(), database::MigrateError> {
     Ok(())
 }
 
-async fn migrate_once(connection: &mut PgConnection) -> Result<(), database::MigrateError> {
+async fn migrate_once(connection: &mut PgConnection) -> Result<(), migrate_error::MigrateError> {
     let mut transaction = connection.begin().await?;
     sqlx::query_file!("sql/queries/schema/lock.sql").fetch_one(&mut *transaction).await?;
     database::apply_migrations(&mut transaction).await?;

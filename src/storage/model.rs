@@ -135,7 +135,9 @@ pub async fn add_request(
 
 /// The key of an agent at its model's provider, if one was set.
 pub async fn key(storage: &Storage, keys: &SecretKeys, agent_id: Uuid) -> Result<Option<SecretString>, AccountError> {
-    let found = sqlx::query_file!("sql/queries/model/key.sql", agent_id).fetch_optional(&storage.pool).await?;
+    let found = sqlx::query_file!("sql/queries/model/key.sql", agent_id)
+        .fetch_optional(&mut *storage.connection().await?)
+        .await?;
     let Some(found) = found else { return Ok(None) };
     let context = SecretContext::of_model_key(found.project_id, agent_id);
     Ok(Some(keys.decrypt(&context, &found.key_id, &found.encrypted)?))

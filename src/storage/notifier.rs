@@ -137,7 +137,10 @@ impl Notifier {
                 continue;
             }
             let payload = format!("{} {}", self.process, kinds.join(" "));
-            let notifying = sqlx::query_file!("sql/queries/wake/tell.sql", CHANNEL, payload).fetch_one(&pool);
+            let notifying = async {
+                let mut connection = database::acquire(&pool).await?;
+                sqlx::query_file!("sql/queries/wake/tell.sql", CHANNEL, payload).fetch_one(&mut *connection).await
+            };
             if let Err(error) = database::with_timeout(notifying).await {
                 if pool.is_closed() {
                     return;
@@ -169,10 +172,11 @@ impl Notifier {
     /// lost.
     pub async fn round_trip(&self, pool: &PgPool) -> Result<Option<Duration>, sqlx::Error> {
         let channel = format!("textback_check_{}", self.process.simple());
-        let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
+        let mut listener = listener_of(pool).await?;
         database::with_timeout(listener.listen(&channel)).await?;
         let began = Instant::now();
-        let notifying = sqlx::query_file!("sql/queries/wake/tell.sql", channel, "").fetch_one(pool);
+        let mut connection = database::acquire(pool).await?;
+        let notifying = sqlx::query_file!("sql/queries/wake/tell.sql", channel, "").fetch_one(&mut *connection);
         database::with_timeout(notifying).await?;
         match tokio::time::timeout(LOST_AFTER, listener.recv()).await {
             Ok(received) => received.map(|_| Some(began.elapsed())),
@@ -181,7 +185,7 @@ impl Notifier {
     }
 
     async fn listen_until_disconnected(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut listener = database::with_timeout(PgListener::connect_with(pool)).await?;
+        let mut listener = listener_of(pool).await?;
         database::with_timeout(listener.listen(CHANNEL)).await?;
         // Notifications may have come before this connection listened.
         for kind in JobKind::ALL {
@@ -202,6 +206,14 @@ impl Notifier {
             // A newer process may know kinds that this one does not.
             words.filter_map(|word| word.parse().ok()).for_each(|kind| self.notify_here(kind));
         }
+    }
+}
+
+/// A connection of a pool that can listen. An error has its true cause.
+async fn listener_of(pool: &PgPool) -> Result<PgListener, sqlx::Error> {
+    match database::with_timeout(PgListener::connect_with(pool)).await {
+        Err(error) => Err(database::cause(pool, error).await),
+        listener => listener,
     }
 }
 

@@ -82,7 +82,8 @@ impl From<DatabaseUrlError> for sqlx::Error {
 
 fn address(options: &PgConnectOptions) -> String {
     match options.get_socket() {
-        Some(socket) => socket.display().to_string(),
+        Some(folder) => folder.join(format!(".s.PGSQL.{}", options.get_port())).display().to_string(),
+        None if options.get_host().contains(':') => format!("[{}]:{}", options.get_host(), options.get_port()),
         None => format!("{}:{}", options.get_host(), options.get_port()),
     }
 }
@@ -92,7 +93,7 @@ fn of_network(error: &std::io::Error) -> (&'static str, &'static str) {
     let is_lookup = ["lookup", "resolve", "not known", "No address"].iter().any(|word| text.contains(word));
     match error.kind() {
         ErrorKind::ConnectionRefused => ("nothing listens there", RUNNING),
-        ErrorKind::TimedOut => (
+        ErrorKind::TimedOut | ErrorKind::NotConnected => (
             "it does not answer",
             "is the host in DATABASE_URL right, and does a firewall let this machine reach its port?",
         ),

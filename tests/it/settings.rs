@@ -65,6 +65,8 @@ fn a_database_that_can_not_be_reached_is_told_with_the_true_cause() {
         (closed.as_str(), "nothing listens there"),
         ("postgres://u:Secret77@no-such-host.invalid/app", "the name of its host is not known"),
         ("postgres://u:Secret77@localhost/app?host=/nowhere", "there is no such socket"),
+        ("postgres://u:Secret77@%2Fnowhere/app", "there is no such socket"),
+        ("postgres://u:Secret77@[::1]:1/app", "nothing listens there"),
     ] {
         for (name, mut command) in commands_of_the_database() {
             command.env("DATABASE_URL", url);
@@ -76,6 +78,27 @@ fn a_database_that_can_not_be_reached_is_told_with_the_true_cause() {
             assert!(told.contains(part) && told.contains("DATABASE_URL"), "{name}, {url}: {told}");
             assert!(!told.contains("Secret77") && !told.contains("pool timed out"), "{name}: {told}");
         }
+    }
+}
+
+#[test]
+fn no_line_of_a_process_without_its_database_says_only_that_a_pool_timed_out() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a port");
+    for (name, mut command) in commands_of_the_database() {
+        if !matches!(name, "serve" | "work") {
+            continue;
+        }
+        // The earlier key lets it look for secrets to encrypt again.
+        let keys = [SecretKeys::draw().1, SecretKeys::draw().1].join(",");
+        command.env("DATABASE_URL", format!("postgres://u:p@{closed}/app")).env("TEXTBACK_SECRET_KEY", keys);
+        command.env("RUST_LOG", "info,textback::storage=debug");
+        let mut running = Running::start(&mut command, false);
+        let mut lines = running.all_until("stored secrets could not be re-encrypted");
+        if name == "work" && !lines.iter().any(|line| line.contains("the connection that listens for jobs")) {
+            lines.extend(running.all_until("the connection that listens for jobs"));
+        }
+        let told = lines.join("\n");
+        assert!(told.contains("Connection refused") && !told.contains("pool timed out"), "{name}: {told}");
     }
 }
 
