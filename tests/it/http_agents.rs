@@ -131,11 +131,16 @@ async fn the_signing_secret_is_told_once_and_can_be_changed_without_a_gap() {
     let received = requests(&service).await;
     assert!(signed_by(&made["signing_secret"], &received[0]), "the old one signs for a day");
     assert!(signed_by(&changed["signing_secret"], &received[0]));
+    // Another change would take the old one from a service that has only that.
+    let refused = app.refused(Method::POST, &format!("{path}/signing-secret"), None).await;
+    assert_eq!(refused, (409, "signing_secret_changing".to_owned()));
     app.sql("update agent set signing_secret_changed_at = now() - interval '25 hours'").await;
     app.answers(ADA, "two").await;
     let received = requests(&service).await;
     assert!(!signed_by(&made["signing_secret"], &received[1]));
     assert!(signed_by(&changed["signing_secret"], &received[1]));
+    let again = app.ok(Method::POST, &format!("{path}/signing-secret"), None).await;
+    assert_ne!(again["signing_secret"], changed["signing_secret"], "after a day it can be changed again");
 
     let next = json!({"kind": "http", "url": format!("{}/v2", service.uri())});
     let next = app.ok(Method::POST, &format!("{path}/versions"), Some(next)).await;

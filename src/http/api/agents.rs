@@ -140,7 +140,7 @@ impl Api {
     /// Change the secret that signs requests to an `http` agent
     ///
     /// For 24 hours requests are signed with the previous secret too: the header then holds two
-    /// signatures, and either is valid.
+    /// signatures, and either is valid. Within these hours the secret can't be changed again.
     #[oai(path = "/agents/:id/signing-secret", method = "post", operation_id = "change_signing_secret")]
     async fn change_signing_secret(
         &self,
@@ -152,8 +152,15 @@ impl Api {
         let secret = standard_webhooks::draw_secret();
         let signing = (&secret, state.accounts.key());
         if !agent::change_signing_secret(&state.storage, project_id, *id, signing).await? {
-            return Err(match agent::find(&state.storage, project_id, *id).await? {
+            let found = agent::find(&state.storage, project_id, *id).await?;
+            let secrets = agent::signing_secrets(&state.storage, state.accounts.key(), *id).await?;
+            return Err(match found {
                 None => Problem::not_found("agent"),
+                Some(_) if !secrets.is_empty() => Problem::conflict(
+                    "signing_secret_changing",
+                    "the signing secret was changed within the last 24 hours, and requests are still signed with the one before too; \
+                     change it again after that, or make another agent of this service",
+                ),
                 Some(_) => Problem::conflict(
                     "agent_signs_nothing",
                     "this agent has no http version, so it has no signing secret",
