@@ -171,6 +171,7 @@ async fn create(project: ProjectOptions, options: &AgentOptions) -> Done {
     let name = text(&agent, "name").to_owned();
     warn(&options.file, &agent).await?;
     let operator = project.open().await?;
+    check_number(&operator, options).await?;
     let made = operator.call(Method::POST, "/v1/agents", Some(Value::Object(agent))).await;
     let made = made.map_err(|refused| match refused.code.as_str() {
         "agent_name_taken" => format!("{refused}; textback agent update adds a version"),
@@ -192,6 +193,7 @@ async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
     let id = found.and_then(|agent| agent.get("id")).and_then(Value::as_str).ok_or_else(|| {
         format!("the project has no agent called {name}; give --name, or create it: textback agent create")
     })?;
+    check_number(&operator, options).await?;
     if agent.get("kind") == Some(&json!("script")) && agent.len() == 2 {
         let current = operator.call(Method::GET, &format!("/v1/agents/{id}"), None).await?;
         agent = with_settings_of(current, agent);
@@ -201,6 +203,13 @@ async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
     let version = made.get("version").and_then(Value::as_i64).unwrap_or_default();
     print(&format!("agent {name} has version {version}, which new sessions run: {id}"))?;
     told(&operator, options, &made).await
+}
+
+/// Refuses a number that can't be attached before anything is made.
+async fn check_number(operator: &Operator, options: &AgentOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(number) = &options.number else { return Ok(()) };
+    let checked = operator.check_number(number).await;
+    checked.map_err(|error| format!("nothing was changed, because no agent can answer {number}: {error}").into())
 }
 
 /// The new script with the settings of the current version.

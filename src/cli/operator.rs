@@ -196,11 +196,16 @@ impl Operator {
         }
     }
 
-    /// Makes an agent answer a number.
-    pub async fn attach(&self, number: &str, agent_id: &str) -> Result<(), Box<dyn std::error::Error>> {
+    /// Errors when a number could not be attached. Nothing is changed.
+    pub async fn check_number(&self, number: &str) -> Result<(), Box<dyn std::error::Error>> {
         if !self.has_public_url {
             return Err(MissingSetting("TEXTBACK_PUBLIC_URL", "https://sms.example.com").into());
         }
+        Ok(self.api.check_number(number).await?)
+    }
+
+    /// Makes an agent answer a number that was checked.
+    pub async fn attach(&self, number: &str, agent_id: &str) -> Result<(), Refused> {
         self.call(Method::POST, "/v1/numbers", Some(json!({"number": number, "agent_id": agent_id}))).await?;
         Ok(())
     }

@@ -34,11 +34,12 @@ pub async fn run(command: Command) -> Done {
     let storage = Storage::open(database.required()?, 1, Arc::new(Notifier::default()))?;
     let creating = async {
         let mut transaction = storage.transaction().await?;
+        let namesakes = project::named(&mut transaction, &name).await?;
         let created = project::create(&mut transaction, &name).await?;
         transaction.commit().await?;
-        Ok(created)
+        Ok((created, namesakes))
     };
-    let (project, api_key) = match creating.await {
+    let ((project, api_key), namesakes) = match creating.await {
         Ok(made) => made,
         Err(error) if refused_by(&error) == Some("project_name_has_1_to_100_characters") => {
             return Err("a project's name has 1 to 100 characters".into());
@@ -52,6 +53,13 @@ pub async fn run(command: Command) -> Done {
         }
         Err(error) => return Err(explained(&storage, error).await),
     };
+    // It is not refused: a project may also get its name later, and must not learn of the others.
+    if let Some(namesake) = namesakes.first() {
+        tracing::warn!(
+            project_id = %namesake.id,
+            "another project has the same name; give --project the id of the one that you mean"
+        );
+    }
     print(&json!({"project_id": project.id, "api_key": api_key}).to_string())
 }
 

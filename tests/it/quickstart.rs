@@ -159,6 +159,17 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
         crate::commands::run(command.arg(verb).arg(file).args(["--project", "tests"]).args(more))
     };
     let script = file("support.star", "def reply(conv, text): return 'one'\n");
+    // A number that nobody can attach is refused before the agent is made.
+    for (number, why) in [
+        ("4155550199", "is neither in E.164 nor a short code"),
+        ("+14155550177", "does not own +14155550177"),
+        ("+5355501234", "has no texts in both directions"),
+    ] {
+        let refused = agent("create", &script, &["--number", number]);
+        let told = printed(&refused);
+        assert!(!refused.status.success() && told.contains("nothing was changed") && told.contains(why), "{told}");
+    }
+    assert_eq!(app.count("select count(*) from agent").await, 0, "no agent is left that answers nobody");
     let made = agent("create", &script, &["--number", NUMBER]);
     assert!(made.status.success() && printed(&made).contains("it answers"), "{}", printed(&made));
     let numbers = app.ok(Method::GET, "/v1/numbers", None).await;
@@ -178,6 +189,9 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
     assert!(printed(&updated).contains("support.star:2:1: warning: end is not called"), "{}", printed(&updated));
     let current = app.ok(Method::GET, &format!("/v1/agents/{id}"), None).await;
     assert_eq!((&current["greeting"], &current["error_message"]), (&json!("Hi"), &json!("")));
+    let refused = agent("update", &script, &["--number", "4155550199"]);
+    assert!(printed(&refused).contains("nothing was changed"), "{}", printed(&refused));
+    assert_eq!(app.count("select count(*) from agent_version").await, 3, "no version is left either");
     assert!(current["source"].as_str().is_some_and(|source| source.contains("three")));
 
     // What went wrong before is no setting, and keeps no repair away.
@@ -230,7 +244,9 @@ async fn a_command_of_a_project_stores_nothing_with_a_wrong_key_and_asks_which_p
     assert!(!wrong.status.success() && printed(&wrong).contains("TEXTBACK_SECRET_KEY"), "{}", printed(&wrong));
     assert_eq!(app.count("select count(*) from agent").await, 0);
 
-    crate::harness::create_project(&app.storage, "tests").await.expect("a project");
+    let namesake = crate::commands::run(app.command("project", &app.secret_key).args(["create", "tests"]));
+    let told = printed(&namesake);
+    assert!(namesake.status.success() && told.contains("another project has the same name"), "{told}");
     let which = create(&app.secret_key);
     assert!(!which.status.success() && printed(&which).contains("several projects are called"), "{}", printed(&which));
     assert_eq!(app.count("select count(*) from agent").await, 0);

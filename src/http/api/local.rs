@@ -8,12 +8,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::request_check::{self, Given};
-use super::{ApiState, operations, service};
+use super::{ApiState, attachable, operations, service};
 use crate::http::problem;
 use crate::storage::api_key::Key;
 
 /// The API as a key of one project that may do everything uses it.
 pub struct LocalApi {
+    state: ApiState,
+    project_id: Uuid,
     routes: BoxEndpoint<'static, Response>,
 }
 
@@ -32,7 +34,7 @@ impl LocalApi {
     pub fn of_project(state: ApiState, project_id: Uuid) -> Self {
         let key = Key { project_id, scopes: vec!["admin".to_owned()] };
         let operations = operations();
-        let checked = service().data(state).around(move |next, mut request: Request| {
+        let checked = service().data(state.clone()).around(move |next, mut request: Request| {
             let (key, operations) = (key.clone(), operations.clone());
             async move {
                 let body = request.take_body().into_vec().await?;
@@ -42,7 +44,13 @@ impl LocalApi {
                 next.call(request).await
             }
         });
-        Self { routes: Route::new().nest("/v1", checked).map_to_response().boxed() }
+        Self { state, project_id, routes: Route::new().nest("/v1", checked).map_to_response().boxed() }
+    }
+
+    /// Errors when a number could not be attached. Nothing is changed.
+    pub async fn check_number(&self, number: &str) -> Result<(), Refused> {
+        let checked = attachable::check(&self.state, self.project_id, number).await;
+        checked.map_err(|problem| refused(problem.code(), problem.detail().to_owned()))
     }
 
     /// Calls an operation, such as `POST /v1/agents`.

@@ -1,6 +1,7 @@
 //! The API below `/v1` and its OpenAPI document.
 
 mod agents;
+mod attachable;
 mod auth;
 mod available_numbers;
 mod carrier;
@@ -25,6 +26,7 @@ mod visible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use poem::error::ResponseError;
 use poem::http::{Method, StatusCode};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Route};
 use poem_openapi::{LicenseObject, OpenApi, OpenApiService, Tags};
@@ -36,6 +38,7 @@ use span::ApiSpan;
 use crate::agents::AgentRuntime;
 use crate::carriers::Carriers;
 use crate::http::body::{self, Reading};
+use crate::http::query;
 use crate::http::request_id;
 use crate::jobs::ingest::Ingest;
 use crate::storage::Storage;
@@ -112,7 +115,8 @@ fn service() -> OpenApiService<impl OpenApi, ()> {
              one project. Errors: `application/problem+json` (RFC 9457) with a stable `code`. A parameter, header or field that is \
              unknown, repeated or out of form is refused (400), and the `detail` names it. Lists: `{items, next_cursor}`, with \
              the parameters `cursor` and `limit`. Times: RFC 3339. Ids: UUIDv7. A field without a value is left out of an \
-             answer; no answer has a null. Each answer has `X-Request-Id`: that of the request, or a new one.",
+             answer; no answer has a null. Each answer has `X-Request-Id`: that of the request (1 to 128 \
+             visible ASCII characters), or a new one.",
         )
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
         .server("/")
@@ -169,12 +173,14 @@ pub fn add_to(routes: Route, state: ApiState, with_docs: bool) -> Route {
     let routes = routes.nest("/v1", bounded);
     let Some(docs) = docs else { return routes };
     let document = document();
-    let document = poem::endpoint::make_sync(move |_| {
-        poem::Response::builder().content_type("application/yaml").body(document.clone())
+    let document = poem::endpoint::make_sync(move |request| match query::none(&request) {
+        Ok(()) => poem::Response::builder().content_type("application/yaml").body(document.clone()),
+        Err(refused) => refused.as_response(),
     });
     // The page of Swagger UI contains its scripts and styles.
-    let docs = docs.map_to_response().map(|page: poem::Response| async move {
-        page.with_header("Content-Security-Policy", "frame-ancestors 'none'")
+    let docs = docs.map_to_response().around(|next, request| async move {
+        query::none(&request)?;
+        next.call(request).await.map(|page| page.with_header("Content-Security-Policy", "frame-ancestors 'none'"))
     });
     routes.nest("/docs", docs).at("/openapi.yaml", document)
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::auth::Caller;
 use super::carrier::of_carrier;
 use super::lists::{self, List};
-use super::{ApiState, Group, changes};
+use super::{ApiState, Group, attachable, changes};
 use crate::carriers::number::Freshness;
 use crate::domain::agent::Environment;
 use crate::domain::carrier_account::CarrierAccount;
@@ -141,16 +141,10 @@ impl Api {
     ) -> Result<Json<Number>, Problem> {
         let project_id = caller.writer()?;
         let Json(NewNumber { number, agent_id, environment, buy, repair_drift }) = body;
-        can_be_attached(&number, buy)?;
+        attachable::form(&number, buy)?;
         known_agent(&state, project_id, agent_id).await?;
         let account = account(&state, project_id).await?;
-        let country = phone_number::country(&number);
-        if let Some(iso2) = &country
-            && let Some(known) = country::find(&mut *state.storage.connection().await?, project_id, iso2).await?
-            && known.two_way == Some(false)
-        {
-            return Err(without_sms(&known));
-        }
+        let country = attachable::country(&state, project_id, &number).await?;
         let wanted = AttachRequest { project_id, number, agent_id, environment, country, may_buy: buy, repair_drift };
         let Some(id) = number::attach(&mut *state.storage.connection().await?, &wanted).await? else {
             return Err(Problem::conflict(
@@ -319,27 +313,6 @@ impl From<Diagnostic> for Finding {
     }
 }
 
-/// Refuses a number that can't be attached, whatever the carrier says.
-fn can_be_attached(number: &str, buy: bool) -> Result<(), Problem> {
-    if !phone_number::is_e164_or_short_code(number) {
-        return Err(Problem::invalid(
-            "number_not_e164",
-            format!(
-                "{number} is neither in E.164 nor a short code; write + and the digits with the country code, such as +14155550199, or the 3 to 8 digits of a short code"
-            ),
-        ));
-    }
-    if buy && phone_number::is_short_code(number) {
-        return Err(Problem::invalid(
-            "short_code_not_sold",
-            format!(
-                "the short code {number} can't be bought here: people lease it at the carrier; when the account has it, attach it without buy"
-            ),
-        ));
-    }
-    Ok(())
-}
-
 /// Refuses to release a number that can't be given back by the carrier's API.
 fn can_be_released(number: &str) -> Result<(), Problem> {
     if phone_number::is_short_code(number) {
@@ -432,7 +405,7 @@ async fn reconcile(
     }
 }
 
-fn of_refusal(refusal: &Refusal) -> Problem {
+pub(super) fn of_refusal(refusal: &Refusal) -> Problem {
     let told = refusal.to_string();
     match refusal {
         Refusal::NotOwned { .. } => Problem::invalid("number_not_owned", told),
