@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 use poem::web::Data;
-use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
+use poem::{EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 
 use crate::http::problem::Problem;
+use crate::http::query;
 use crate::http::single_flight::SingleFlight;
 use crate::repeating::Repeating;
 use crate::secret::SecretKeys;
@@ -62,14 +63,17 @@ impl Readiness {
 /// The process runs. This does not query the database, because a restart would not repair the
 /// database.
 #[handler]
-fn livez() -> &'static str {
-    "ok\n"
+fn livez(request: &Request) -> Result<&'static str, Problem> {
+    query::none(request).map(|()| "ok\n")
 }
 
 /// The process can serve: the database answers, has the right schema and can store messages, and
 /// the process is not stopping.
 #[handler]
-async fn readyz(readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
+async fn readyz(request: &Request, readiness: Data<&Readiness>, draining: Data<&Draining>) -> Response {
+    if let Err(refused) = query::none(request) {
+        return refused.as_response();
+    }
     if draining.load(Ordering::Relaxed) {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "the process is stopping").as_response();
     }

@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use poem::error::ResponseError;
 use poem::web::Data;
-use poem::{EndpointExt, IntoResponse, Response, Route, get, handler};
+use poem::{EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::metric_sample::SampleKind;
 use crate::domain::session::{Channel, SessionStatus};
 use crate::http::health::{Draining, Readiness};
+use crate::http::query;
 use crate::jobs::Workers;
 use crate::repeating::Repeating;
 use crate::storage::Storage;
@@ -31,7 +33,10 @@ pub fn add_to(routes: Route, observed: Observed) -> Route {
 
 /// The metrics in Prometheus' text format.
 #[handler]
-fn page(observed: Data<&Observed>) -> Response {
+fn page(request: &Request, observed: Data<&Observed>) -> Response {
+    if let Err(refused) = query::none(request) {
+        return refused.as_response();
+    }
     observed.show();
     metrics::render().with_content_type("text/plain; version=0.0.4; charset=utf-8").into_response()
 }

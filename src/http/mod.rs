@@ -11,6 +11,7 @@ pub mod listener;
 pub mod metrics;
 pub mod own_calls;
 pub mod problem;
+mod query;
 mod request_id;
 pub mod router;
 mod server_span;

@@ -82,10 +82,11 @@ fn all(app: App) -> impl Endpoint<Output = Response> + 'static {
     health::add_to(routes, app.storage, keys, app.draining)
 }
 
-/// Where a person goes who opens the address of `textback dev`.
+/// Where a person goes who opens the address of `textback dev`. The console reads the query.
 #[handler]
-fn to_console() -> Response {
-    StatusCode::SEE_OTHER.with_header(header::LOCATION, "/console").into_response()
+fn to_console(request: &Request) -> Response {
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    StatusCode::SEE_OTHER.with_header(header::LOCATION, format!("/console{query}")).into_response()
 }
 
 /// Wraps all routes of an address: path checks, problem responses, security headers for browsers,

@@ -124,6 +124,18 @@ async fn the_page_shows_the_phones_own_session_and_opens_any_other() {
     assert!(page.contains("I am Ada") && !page.contains("I am Bob"), "{page}");
     assert!(page.contains("this phone") && page.matches("badge good").count() == 3, "{page}");
 
+    // A misspelt parameter would show another phone than the one that was meant.
+    for (query, told) in [
+        ("fone=1", "fone is not a query parameter here; the known ones are phone, number, session"),
+        ("phones=1", "did you mean phone?"),
+        ("phone=%2B1&phone=%2B2", "given more than once"),
+    ] {
+        let refused = Client::new().get(format!("{}?{query}", dev.console)).send().await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+        assert!(refused.text().await.expect("a page").contains(told), "{query}");
+        let refused = Client::new().get(format!("{}/changes?{query}", dev.console)).send().await.expect("an answer");
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
     let link = link_to(&page, BOB).replace("&amp;", "&");
     let other = page_of(&dev, &link).await;
     assert!(other.contains("I am Ada") && other.contains("I am Bob"), "her phone and his session: {other}");

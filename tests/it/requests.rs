@@ -105,6 +105,10 @@ async fn a_header_that_is_repeated_unreadable_or_misspelt_sends_nothing() {
         (headers(&[("Idempotency", b"a")]), "header_unknown", "did you mean Idempotency-Key?"),
         (headers(&[("I-Twilio-Idempotency-Token", b"a")]), "header_unknown", "did you mean Idempotency-Key?"),
         (headers(&[("PayPal-Request-Id", b"a")]), "header_unknown", "paypal-request-id"),
+        (headers(&[("X-Request-Id", b"a"), ("X-Request-Id", b"b")]), "header_repeated", "X-Request-Id"),
+        (headers(&[("X-Request-Id", "ü".as_bytes())]), "header_unreadable", "X-Request-Id"),
+        (headers(&[("X-Request-Id", &[b'x'; 129])]), "request_id_invalid", "X-Request-Id has 129 characters"),
+        (headers(&[("X-RequestId", b"a")]), "header_unknown", "did you mean X-Request-Id?"),
         (headers(&[("Content-Type", b"application/json; charset=latin1")]), "content_type_unsupported", "latin1"),
         (headers(&[("Content-Encoding", b"gzip")]), "content_encoding_unsupported", "Content-Encoding"),
         (headers(&[("Authorization", "Bearer tb_ü".as_bytes())]), "header_unreadable", "Authorization"),
@@ -134,6 +138,25 @@ async fn a_header_that_is_repeated_unreadable_or_misspelt_sends_nothing() {
     let valid =
         app.http.get(format!("http://{}/v1/project", app.api)).header(AUTHORIZATION, format!("bearer {}", app.key));
     assert_eq!(valid.send().await.expect("an answer").status(), 200);
+}
+
+#[tokio::test]
+async fn a_page_refuses_parameters_that_it_would_ignore() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    for path in ["/livez", "/readyz", "/openapi.yaml", "/docs"] {
+        let get = |query: &str| app.http.get(format!("http://{}{path}{query}", app.api)).send();
+        let whole = get("").await.expect("an answer");
+        assert_eq!(whole.status(), 200, "{path}");
+        for (query, code) in
+            [("?verbose", "parameter_unknown"), ("?format=json", "parameter_unknown"), ("?a=%ff", "parameter_unknown")]
+        {
+            let answer = get(query).await.expect("an answer");
+            assert_eq!(answer.status(), 400, "{path}{query}");
+            let told: Value = answer.json().await.expect("a problem");
+            assert_eq!(told["code"], code, "{path}{query}: {told}");
+            assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("this page has none")), "{told}");
+        }
+    }
 }
 
 /// The whole document: each operation without a key refuses one, and what other products call it.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use poem::error::ResponseError;
 use poem::http::{StatusCode, header};
 use poem::web::sse::SSE;
-use poem::web::{Data, Form, Html, Query};
+use poem::web::{Data, Form, Html};
 use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use serde::Deserialize;
 use twilio_simulator::{NewText, Simulator};
@@ -27,8 +27,9 @@ use crate::http::console::guard::Sender;
 use crate::http::console::view::{PageQuery, Shown, View};
 use crate::http::health::Draining;
 use crate::http::problem::{self, Problem};
-use crate::storage::Storage;
+use crate::http::query;
 use crate::storage::session::{self, Filter};
+use crate::storage::{Storage, database};
 
 /// The most seconds that a session's clock can be advanced at once: the longest inactivity timeout.
 const MAX_ADVANCE_SECONDS: u32 = 30 * 24 * 3600;
@@ -90,6 +91,7 @@ pub fn routes(console: ConsoleState) -> impl Endpoint<Output = Response> {
 
 /// A text from the phone of the page.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Typed {
     phone: String,
     number: String,
@@ -99,6 +101,7 @@ struct Typed {
 
 /// The session whose clock is advanced, or the newest of a number and a contact, and how far.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct AdvanceClock {
     session: Option<Uuid>,
     contact: String,
@@ -107,15 +110,24 @@ struct AdvanceClock {
 }
 
 #[handler]
-async fn page(Query(query): Query<PageQuery>, console: Data<&ConsoleState>) -> Response {
-    let view = View::of(query, &console.simulator.phone_numbers());
-    let trouble = view.trouble(&console.simulator.phone_numbers());
+async fn page(request: &Request, console: Data<&ConsoleState>) -> Response {
+    let numbers = console.simulator.phone_numbers();
+    let (query, refused) = match PageQuery::read(request) {
+        Ok(query) => (query, None),
+        Err(refused) => (PageQuery::default(), Some(refused.detail().to_owned())),
+    };
+    let view = View::of(query, &numbers);
+    let trouble = refused.or_else(|| view.trouble(&numbers));
     let status = if trouble.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     render(&console, &view, trouble.as_deref(), status).await
 }
 
 #[handler]
-fn changes(Query(query): Query<PageQuery>, console: Data<&ConsoleState>) -> Response {
+fn changes(request: &Request, console: Data<&ConsoleState>) -> Response {
+    let query = match PageQuery::read(request) {
+        Ok(query) => query,
+        Err(refused) => return refused.as_response(),
+    };
     let view = View::of(query, &console.simulator.phone_numbers());
     SSE::new(stream::events(console.clone(), view)).into_response()
 }
@@ -123,6 +135,9 @@ fn changes(Query(query): Query<PageQuery>, console: Data<&ConsoleState>) -> Resp
 #[handler]
 async fn send(request: &Request, Form(typed): Form<Typed>, console: Data<&ConsoleState>) -> Response {
     let Some(sender) = guard::sender(request) else { return not_our_form() };
+    if let Err(refused) = query::none(request) {
+        return refused.as_response();
+    }
     let view = View::of_pair(&typed.phone, &typed.number);
     if let Some(trouble) = view.trouble(&console.simulator.phone_numbers()) {
         return refuse(&console, sender, &view, StatusCode::BAD_REQUEST, "not_texted", &trouble).await;
@@ -143,6 +158,9 @@ async fn send(request: &Request, Form(typed): Form<Typed>, console: Data<&Consol
 #[handler]
 async fn advance_clock(request: &Request, Form(form): Form<AdvanceClock>, console: Data<&ConsoleState>) -> Response {
     let Some(sender) = guard::sender(request) else { return not_our_form() };
+    if let Err(refused) = query::none(request) {
+        return refused.as_response();
+    }
     let view = View { session: form.session.map(|id| id.to_string()), ..View::of_pair(&form.contact, &form.number) };
     if form.seconds > MAX_ADVANCE_SECONDS {
         let trouble = format!("seconds is {}; at most 30 days ({MAX_ADVANCE_SECONDS}) are possible", form.seconds);
@@ -226,7 +244,7 @@ fn not_our_form() -> Response {
 
 /// Ends what reads the database after [`READ_TIMEOUT`].
 async fn read_within_limit<T>(reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    tokio::time::timeout(READ_TIMEOUT, reading).await.unwrap_or_else(|_| Err(database::timed_out()))
 }
 
 fn html(status: StatusCode, markup: &maud::Markup) -> Response {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Deserialize;
+use poem::Request;
 use twilio_simulator::PhoneText;
 use uuid::Uuid;
 
@@ -13,6 +13,8 @@ use super::ConsoleState;
 use super::words::{self, StatusText, Tone};
 use crate::domain::message::{Direction, MessageStatus};
 use crate::domain::phone_number::is_e164;
+use crate::http::problem::Problem;
+use crate::http::query::{self, ReadBy};
 use crate::storage::console::{self, ConsoleMessage, Of};
 use crate::storage::session::{self, Filter, Session};
 
@@ -22,12 +24,30 @@ const FIRST_PHONE: &str = "+14155550101";
 pub const SESSIONS: u32 = 50;
 pub const MESSAGES: u32 = 200;
 
-/// The query of a page. Nothing in it is checked yet.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// The query of a page. No value in it is checked yet.
+#[derive(Debug, Clone, Default)]
 pub struct PageQuery {
     phone: Option<String>,
     number: Option<String>,
     session: Option<String>,
+}
+
+impl PageQuery {
+    /// Reads the query of a request. Errors when a parameter is unknown, repeated or unreadable.
+    pub fn read(request: &Request) -> Result<Self, Problem> {
+        let mut query = Self::default();
+        let given = request.uri().query().unwrap_or_default();
+        query::read(given, &["phone", "number", "session"], ReadBy::Page, |name, value, _| {
+            let field = match name {
+                "phone" => &mut query.phone,
+                "number" => &mut query.number,
+                _ => &mut query.session,
+            };
+            *field = Some(value.to_owned());
+            Ok(())
+        })?;
+        Ok(query)
+    }
 }
 
 /// What a page shows.

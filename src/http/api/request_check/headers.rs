@@ -9,6 +9,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 use crate::domain::suggestion::nearest;
 use crate::http::headers::{once, only, refused};
 use crate::http::problem::Problem;
+use crate::http::request_id;
 
 /// The header that makes a repeated request harmless.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -84,6 +85,7 @@ const ENDINGS: [&str; 8] = ["", "key", "keys", "token", "id", "uuid", "value", "
 pub(super) fn check(headers: &HeaderMap, has_key: bool) -> Result<(), Problem> {
     only(headers, &header::CONTENT_TYPE, "Content-Type")?;
     once(headers, &IDEMPOTENCY_KEY, "Idempotency-Key")?;
+    request_id::check(headers)?;
     if only(headers, &header::CONTENT_ENCODING, "Content-Encoding")?
         .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
     {
@@ -162,6 +164,10 @@ mod tests {
             (&[("X-Idempotency-Key", b"a")], "header_unknown", "x-idempotency-key"),
             (&[("Idempotent-Key", b"a")], "header_unknown", "idempotent-key"),
             (&[("Idempotency-Kye", b"a")], "header_unknown", "idempotency-kye"),
+            (&[("X-Request-Id", b"a"), ("X-Request-Id", b"b")], "header_repeated", "X-Request-Id"),
+            (&[("X-Request-Id", b"\xfc")], "header_unreadable", "X-Request-Id"),
+            (&[("X-Request-Id", b"a b")], "request_id_invalid", "X-Request-Id"),
+            (&[("X-RequestId", b"a")], "header_unknown", "did you mean X-Request-Id?"),
         ] {
             let refused = check(&headers(given), true).expect_err(named);
             assert_eq!(refused.code(), code, "{refused}");

@@ -14,6 +14,12 @@ pub(super) const SHOWN_NAME_BYTES: usize = 60;
 
 /// The JSON of a body. The error says what is wrong with it.
 pub(in crate::http::api) fn read(bytes: &[u8]) -> Result<Value, String> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err("the body begins with a byte order mark (U+FEFF), which JSON has not; send it without".to_owned());
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("the body is UTF-16; send JSON in UTF-8".to_owned());
+    }
     let not_json = |error: serde_json::Error| format!("the body is not valid JSON: {error}");
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let mut repeated = None;
@@ -132,6 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_in_another_encoding_is_told_as_one() {
+        for (body, told) in [
+            (&b"\xef\xbb\xbf{}"[..], "begins with a byte order mark"),
+            (b"\xff\xfe{\0}\0", "is UTF-16"),
+            (b"\xfe\xff\0{\0}", "is UTF-16"),
+        ] {
+            let error = read(body).expect_err(told);
+            assert!(error.contains(told) && error.contains("send"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_field_that_is_given_twice_is_named() {
         for (body, repeated) in [
             (r#"{"body": "a", "body": "b"}"#, "body is given twice"),
@@ -150,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_told_with_its_position() {
-        for body in [&b""[..], b"{", b"{\"a\": }", b"{} {}", b"\xff", b"{\"a\": \"\\ud83d\"}", b"\xef\xbb\xbf{}"] {
+        for body in [&b""[..], b"{", b"{\"a\": }", b"{} {}", b"\xff", b"{\"a\": \"\\ud83d\"}"] {
             let error = read(body).expect_err("an error");
             assert!(error.starts_with("the body is not valid JSON: ") && error.contains("line 1"), "{error}");
         }

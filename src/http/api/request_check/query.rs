@@ -1,49 +1,22 @@
-//! Reads a query string without dropping anything of it: each parameter is one that the operation
-//! has, given once, and readable.
+//! Checks the query string of an operation: its parameters and their values.
 
-use std::borrow::Cow;
-
-use percent_encoding::percent_decode_str;
 use poem::http::StatusCode;
 
 use super::schema::Property;
-use crate::domain::bounds;
-use crate::domain::suggestion::or_known;
 use crate::http::problem::Problem;
-
-/// The most bytes of a name or a value that an error shows.
-const SHOWN_BYTES: usize = 60;
+use crate::http::query::{self, ReadBy};
 
 /// Checks a query string against the parameters of an operation.
 pub(super) fn check(query: &str, parameters: &[Property]) -> Result<(), Problem> {
     let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     let mut given: Vec<&str> = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let name = decoded(name)
-            .map_err(|what| refused("parameter_unreadable", format!("the query parameter {}: {what}", shown(name))))?;
-        let Some(parameter) = parameters.iter().find(|parameter| parameter.name == name) else {
-            let told = match known[..] {
-                [] => "this operation has none".to_owned(),
-                _ => or_known(&name, &known),
-            };
-            return Err(refused(
-                "parameter_unknown",
-                format!("{} is not a query parameter here; {told}", shown(&name)),
-            ));
-        };
-        if given.contains(&parameter.name.as_str()) {
-            return Err(refused(
-                "parameter_repeated",
-                format!("the query parameter {name} is given more than once; give it once"),
-            ));
+    query::read(query, &known, ReadBy::Operation, |name, value, has_plus| {
+        given.push(name);
+        match parameters.iter().find(|parameter| parameter.name == name) {
+            Some(parameter) => check_value(parameter, value, has_plus),
+            None => Ok(()),
         }
-        given.push(&parameter.name);
-        let has_plus = value.contains('+');
-        let value = decoded(value)
-            .map_err(|what| refused("parameter_unreadable", format!("the query parameter {name}: {what}")))?;
-        check_value(parameter, &value, has_plus)?;
-    }
+    })?;
     match parameters.iter().find(|parameter| parameter.is_required && !given.contains(&parameter.name.as_str())) {
         Some(missing) => Err(refused("request_invalid", format!("the query parameter {} is missing", missing.name))),
         None => Ok(()),
@@ -68,25 +41,6 @@ fn check_value(parameter: &Property, value: &str, has_plus: bool) -> Result<(), 
         }
         None => Ok(()),
     }
-}
-
-/// Decodes percent-encoding and `+`. The usual decoders keep a wrong `%` as it is, and replace what
-/// is not UTF-8.
-fn decoded(text: &str) -> Result<Cow<'_, str>, String> {
-    let bytes = text.as_bytes();
-    let is_escape =
-        |at: usize| bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    if bytes.iter().enumerate().any(|(at, byte)| *byte == b'%' && !is_escape(at)) {
-        return Err("a % must be followed by two hexadecimal digits; write % itself as %25".to_owned());
-    }
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8();
-    decoded.map(|decoded| Cow::Owned(decoded.into_owned())).map_err(|_| "its percent-encoding is not UTF-8".to_owned())
-}
-
-fn shown(text: &str) -> String {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.is_empty() && text.len() <= SHOWN_BYTES;
-    if is_plain { text.to_owned() } else { format!("{:?}", bounds::text(text, SHOWN_BYTES)) }
 }
 
 fn refused(code: &'static str, detail: String) -> Problem {
