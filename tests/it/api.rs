@@ -25,6 +25,8 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"source": "def reply(conv:"})), 422, "script_has_faults"),
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"greeting": "a\u{0}b"})), 422, "text_has_nul"),
         (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": "a\u{0}b"})), 422, "name_not_usable"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": "a\u{200b}b"})), 422, "name_not_usable"),
+        (Method::POST, "/v1/agents".to_owned(), agent(json!({"name": " agent"})), 422, "name_not_usable"),
         (Method::GET, "/v1/sessions?contact=%00".to_owned(), None, 422, "text_has_nul"),
         (
             Method::POST,
@@ -306,4 +308,55 @@ async fn a_refused_method_names_the_methods_of_its_path() {
         assert_eq!(problem["code"], "method_not_allowed");
         assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains(allowed)), "{problem}");
     }
+}
+
+/// Settings that contradict each other would not do what their author said.
+#[tokio::test]
+async fn settings_that_contradict_each_other_are_refused_with_both_names() {
+    let app = TestApp::with_agent(ECHO, json!({})).await;
+    let change = async |change: Value| app.call(&app.key, Method::PATCH, "/v1/project", Some(change)).await;
+    for (wanted, code, named) in [
+        (
+            json!({"outbound_per_contact_per_hour": 20, "outbound_per_contact_per_day": 10}),
+            "limits_contradict",
+            ["outbound_per_contact_per_hour is 20", "outbound_per_contact_per_day is 10"],
+        ),
+        (
+            json!({"outbound_per_project_per_minute": 11, "outbound_per_project_per_day": 10}),
+            "limits_contradict",
+            ["outbound_per_project_per_minute is 11", "outbound_per_project_per_day is 10"],
+        ),
+        (
+            json!({"quiet_hours": {"from": "21:00", "until": "21:00"}}),
+            "time_invalid",
+            ["quiet_hours.from", "quiet_hours.until"],
+        ),
+        (json!({"quiet_hours": {"from": "00:00", "until": "24:00"}}), "time_invalid", ["quiet_hours", "24:00"]),
+    ] {
+        let (status, answer) = change(wanted.clone()).await;
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert_eq!((status.as_u16(), &answer["code"]), (422, &json!(code)), "{wanted}: {answer}");
+        assert!(named.iter().all(|name| detail.contains(name)), "{wanted}: {detail}");
+    }
+    for wanted in [
+        json!({"outbound_per_contact_per_hour": 10, "outbound_per_contact_per_day": 10}),
+        json!({"outbound_per_contact_per_hour": 10, "outbound_per_contact_per_day": 0}),
+        json!({"outbound_per_contact_per_hour": 0, "outbound_per_contact_per_day": 5}),
+        json!({"outbound_per_project_per_minute": 10, "outbound_per_project_per_day": 100}),
+        json!({"quiet_hours": {"from": "21:00", "until": "20:59"}}),
+    ] {
+        let (status, answer) = change(wanted.clone()).await;
+        assert_eq!(status, 200, "{wanted}: {answer}");
+    }
+    // The longer limit alone counts as it was said, though a shorter one is above it. The shorter
+    // one is refused against the longer one of before.
+    let (status, answer) = change(json!({"outbound_per_project_per_day": 5})).await;
+    assert_eq!((status.as_u16(), &answer["outbound_per_project_per_day"]), (200, &json!(5)), "{answer}");
+    let (status, answer) = change(json!({"outbound_per_project_per_minute": 6})).await;
+    assert_eq!((status.as_u16(), &answer["code"]), (422, &json!("limits_contradict")), "{answer}");
+    let kept = app.ok(Method::GET, "/v1/project", None).await;
+    assert_eq!(kept["outbound_per_project_per_minute"], 10, "what is refused changes nothing");
+    let waits = json!({"name": "waits", "kind": "script", "source": ECHO, "debounce_seconds": 30,
+                       "inactivity": {"warn_after_seconds": 30}});
+    assert_eq!(app.refused(Method::POST, "/v1/agents", Some(waits)).await, (422, "limits_contradict".to_owned()));
 }

@@ -164,6 +164,27 @@ def reply(conv, text):
     assert_eq!(app.held().await, ["repeats", "paused"]);
 }
 
+#[tokio::test]
+async fn three_in_rotation_are_a_loop_on_either_side() {
+    let rotating = r#"
+def reply(conv, text):
+    conv.state.n = conv.state.get("n", 0) + 1
+    return ["Hello?", "Are you there?", "Please answer."][conv.state.n % 3]
+"#;
+    let app = TestApp::with_agent(rotating, json!({"first_message": "process"})).await;
+    for _ in 0..8 {
+        app.answers(ADA, "I am away.").await;
+    }
+    assert!(app.held().await.iter().any(|reason| reason == "repeats"), "{:?}", app.held().await);
+    let app = TestApp::with_agent(SORRY, json!({"first_message": "process"})).await;
+    for _ in 0..5 {
+        for text in ["I am away.", "I am back on Monday.", "Please call."] {
+            app.answers(ADA, text).await;
+        }
+    }
+    assert!(app.held().await.iter().any(|reason| reason == "repeats"), "{:?}", app.held().await);
+}
+
 /// Two robots answer each other, and ours hangs up each time: without a memory beyond the session
 /// that goes on for ever.
 #[tokio::test]

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::lists::{self, List};
+use super::visible::visible;
 use super::{ApiState, Group};
 use crate::channels;
 use crate::domain::consent::{ConsentKind, ConsentSource};
@@ -91,6 +92,7 @@ impl Api {
     ) -> Result<ConsentRecorded, Problem> {
         let project_id = caller.writer()?;
         let NewConsent { number, contact, kind, note } = body.0;
+        visible("note", note.as_deref(), "leave it out to have none")?;
         let contact = lists::check_contact(contact, "")?;
         let mut connection = state.storage.connection().await?;
         let Some(found) = number::find_by_number(&mut connection, project_id, &number).await? else {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::auth::Caller;
 use super::lists::{self, List};
+use super::visible::visible;
 use super::{ApiState, Group};
 use crate::domain::country::Confidence;
 use crate::domain::number::RegistrationPolicy;
@@ -110,6 +111,9 @@ impl Api {
         };
         change("two_way", value_of(two_way, Value::from));
         change("registration_policy", value_of(registration_policy, |policy| policy.as_str().into()));
+        if let MaybeUndefined::Value(note) = &note {
+            visible("note", Some(note), "set it to null to have none")?;
+        }
         change("note", value_of(note, Value::from));
         let (storage, code, changed) = (&state.storage, &iso2, &changes);
         let rule = || async move {

@@ -199,6 +199,7 @@ impl Api {
             }
         }
         let keywords = keyword_changes(std::mem::take(&mut requested.keywords));
+        let limits = WantedLimits::of(&requested);
         let mut changes = changed(requested)?;
         let mut transaction = state.storage.transaction().await?;
         if let Some(keywords) = keywords {
@@ -206,8 +207,47 @@ impl Api {
             changes.extend(changed_keywords(current, keywords)?);
         }
         let changed = project::change(&mut transaction, project_id, &changes).await?;
+        limits.refuse_unreachable(&changed)?;
         transaction.commit().await?;
         Ok(Json(changed.into()))
+    }
+}
+
+/// Which of the shorter limits a request sets. One that is above the longer limit is never reached,
+/// although its caller counts on it. A longer limit that is set alone below the shorter one counts
+/// as it was said, and nothing is refused.
+struct WantedLimits {
+    per_contact_per_hour: bool,
+    per_project_per_minute: bool,
+}
+
+impl WantedLimits {
+    const fn of(requested: &ProjectChanges) -> Self {
+        Self {
+            per_contact_per_hour: matches!(requested.outbound_per_contact_per_hour, MaybeUndefined::Value(_)),
+            per_project_per_minute: matches!(requested.outbound_per_project_per_minute, MaybeUndefined::Value(_)),
+        }
+    }
+
+    /// Refuses a shorter limit that was set above the longer one. 0 means no limit.
+    fn refuse_unreachable(&self, now: &project::Settings) -> Result<(), Problem> {
+        use OutboundLimit::{ContactPerDay, ContactPerHour, ProjectPerDay, ProjectPerMinute};
+        let (hour, of_contact) = (now.outbound_per_contact_per_hour, now.outbound_per_contact_per_day);
+        let (minute, of_project) = (now.outbound_per_project_per_minute, now.outbound_per_project_per_day);
+        for (is_wanted, (shorter, given), (longer, most)) in [
+            (self.per_contact_per_hour, (ContactPerHour, hour), (ContactPerDay, of_contact)),
+            (self.per_project_per_minute, (ProjectPerMinute, minute), (ProjectPerDay, of_project)),
+        ] {
+            if is_wanted && most > 0 && given > most {
+                return Err(Problem::invalid(
+                    "limits_contradict",
+                    format!(
+                        "{shorter} is {given} and would never be reached, because {longer} is {most}; lower the first or raise the second"
+                    ),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -293,6 +333,14 @@ fn changed(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
         MaybeUndefined::Null => (MaybeUndefined::Null, MaybeUndefined::Null),
         MaybeUndefined::Value(QuietHours { from, until }) => {
             let (from, until) = (time_of_day(&from)?, time_of_day(&until)?);
+            if from == until {
+                return Err(Problem::invalid(
+                    "time_invalid",
+                    format!(
+                        "quiet_hours.from and quiet_hours.until are both {from}, so it would be quiet all day or never; give two times, or null to have none"
+                    ),
+                ));
+            }
             (MaybeUndefined::Value(from.into()), MaybeUndefined::Value(until.into()))
         }
     };

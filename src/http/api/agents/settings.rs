@@ -116,6 +116,7 @@ impl NewAgentVersion {
         visible("error_message", error_message, "leave it out to have the usual one, or empty it to have none")?;
         visible("inactivity.warning", Some(&inactivity.warning), "leave it out to have the usual one")?;
         visible("inactivity.closing", inactivity.closing.as_deref(), "leave it out to end sessions silently")?;
+        answers_before_the_warning(self.debounce_seconds, inactivity.warn_after_seconds)?;
         texts::fits_a_message("inactivity.warning", Some(&inactivity.warning))?;
         texts::fits_a_message("inactivity.closing", inactivity.closing.as_deref())?;
         let reply_filter = FilterSettings {
@@ -166,6 +167,19 @@ fn phone_numbers(given: Vec<String>) -> Result<Vec<String>, Problem> {
             "number_not_e164",
             format!(
                 "{number:?} in allowed_phone_numbers is not in E.164; write + and the digits with the country code, such as +14155550199"
+            ),
+        )),
+    }
+}
+
+/// Refuses to warn a contact who waits for the agent.
+fn answers_before_the_warning(debounce_seconds: i32, warn_after_seconds: i32) -> Result<(), Problem> {
+    match debounce_seconds < warn_after_seconds || debounce_seconds == 0 {
+        true => Ok(()),
+        false => Err(Problem::invalid(
+            "limits_contradict",
+            format!(
+                "debounce_seconds is {debounce_seconds} and inactivity.warn_after_seconds {warn_after_seconds}, so a contact would be warned before the agent answers; lower the first or raise the second"
             ),
         )),
     }
