@@ -160,6 +160,9 @@ impl Notifier {
                 if pool.is_closed() {
                     return;
                 }
+                // The listener connects again by itself, and then says only that the pool timed
+                // out.
+                let error = database::cause(&pool, error).await;
                 if let Some(times) = NOT_LISTENING.observe("", &error.to_string()) {
                     tracing::warn!(%error, times, "the connection that listens for jobs was lost; workers will poll until it is back");
                 }
