@@ -1,32 +1,61 @@
-//! `textback agent`: checks scripts, and creates and updates agents.
+//! `textback agent`: writes, checks, tries and tests agents on this machine, and creates and updates
+//! them.
+
+mod chat;
+mod check;
+mod document;
+mod folder;
+mod model;
+mod new;
+mod player;
+mod scenario;
+mod show;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use poem::http::Method;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
-use crate::agents::script::Purpose;
-use crate::agents::script::check::Fault;
-use crate::agents::script::runner::Runners;
+use crate::config::AgentSettings;
 use crate::dev::shell;
-use crate::http::api::local::read_json;
+use folder::AgentFiles;
 
 /// The subcommands of `textback agent`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Print the faults of a script with line and column. The exit code is 1 if the script can't be
+    /// Write an agent with scenarios and a page about it into a new folder
+    New(new::NewOptions),
+    /// Print the faults of an agent with file, line and column. The exit code is 1 if it can't be
     /// used
     Check {
-        /// The file of the script, or of an agent as JSON whose script is checked
-        file: PathBuf,
+        /// The folder of the agent, or its file: a script (.star, .py), or the agent as YAML or JSON
+        path: PathBuf,
+        #[command(flatten)]
+        agents: AgentSettings,
     },
-    /// Create an agent of a script (.star or .py), or of the JSON that POST /v1/agents takes
-    /// (.json)
+    /// Talk to an agent in the terminal, without a database. A file that is saved is used from the
+    /// next text on
+    Chat(chat::ChatOptions),
+    /// Run the scenarios of an agent. The exit code is 1 if one fails
+    Test(trial::TestOptions),
+    /// Create the agent of a folder in a project, or add a version to it and make it current
+    Push {
+        #[command(flatten)]
+        project: ProjectOptions,
+        #[command(flatten)]
+        agent: AgentOptions,
+        /// The key at the provider of the agent's model; without it the agent keeps its key
+        #[arg(long, env = "TEXTBACK_LLM_KEY", hide_env_values = true)]
+        llm_key: Option<SecretString>,
+    },
+    /// Create an agent of a script (.star or .py), of the YAML or JSON that POST /v1/agents takes,
+    /// or of a folder
     Create {
         #[command(flatten)]
         project: ProjectOptions,
@@ -46,9 +75,10 @@ pub enum Command {
 /// The agent.
 #[derive(Args)]
 pub struct AgentOptions {
-    /// The script, or the agent as JSON
+    /// The folder of the agent, its script, or the agent as YAML or JSON
     file: PathBuf,
-    /// The name of the agent [default: the name in the JSON, or the name of the file]
+    /// The name of the agent [default: the name in the YAML or JSON, or the name of the folder or
+    /// the file]
     #[arg(long)]
     name: Option<String>,
     /// A number or a short code of the carrier account that the agent is to answer
@@ -59,119 +89,80 @@ pub struct AgentOptions {
 /// Runs `textback agent`.
 pub async fn run(command: Command) -> Done {
     match command {
-        Command::Check { file } => check(&file).await,
-        Command::Create { project, agent } => create(project, &agent).await,
+        Command::New(options) => new::run(&options),
+        Command::Check { path, agents } => check(&path, &agents).await,
+        Command::Chat(options) => chat::run(options).await,
+        Command::Test(options) => trial::run(options).await,
+        Command::Push { project, agent, llm_key } => push(project, &agent, llm_key.as_ref()).await,
+        Command::Create { project, agent } => {
+            let files = described(&agent)?;
+            warn(&files).await?;
+            create(&project.open().await?, &agent, files.agent).await
+        }
         Command::Update { project, agent } => update(project, &agent).await,
     }
 }
 
-async fn check(file: &Path) -> Done {
-    let name = file.display();
-    let source = source_of(file)?;
-    // A runner has the same limits as the check of the API.
-    let faults = Runners::new()?.check(Uuid::nil(), &source, &Purpose::Answers).await?;
-    for fault in &faults {
-        print(&told_of(file, fault))?;
+async fn check(path: &Path, agents: &AgentSettings) -> Done {
+    let files = AgentFiles::read(path)?;
+    let checked = check::check(&files, &check::runtime(agents)?, agents).await?;
+    for fault in &checked.faults {
+        print(&fault.to_string())?;
     }
-    if faults.iter().any(|fault| fault.fatal) {
+    if checked.is_fatal() {
         return Ok(ExitCode::FAILURE);
     }
-    print(&format!("{name}: the script can be used"))
-}
-
-/// A fault as editors read it, with line and column.
-fn told_of(file: &Path, fault: &Fault) -> String {
-    let severity = if fault.fatal { "error" } else { "warning" };
-    let position = if fault.line > 0 { format!("{}:{}:", fault.line, fault.column) } else { String::new() };
-    format!("{}:{position} {severity}: {}", file.display(), fault.message)
+    let what = if files.kind() == "script" && files.folder.is_none() { "script" } else { "agent" };
+    print(&format!("{}: the {what} can be used", path.display()))
 }
 
 /// Prints what `textback agent check` would warn of. What the API refuses is not repeated.
-async fn warn(file: &Path, agent: &Map<String, Value>) -> Done {
-    let source = agent
-        .get("source")
-        .and_then(Value::as_str)
-        .filter(|source| agent.get("kind") == Some(&json!("script")) && !source.contains('\0'));
-    let Some(source) = source else { return Ok(ExitCode::SUCCESS) };
-    for fault in
-        Runners::new()?.check(Uuid::nil(), source, &Purpose::Answers).await?.iter().filter(|fault| !fault.fatal)
-    {
-        print(&told_of(file, fault))?;
+async fn warn(files: &AgentFiles) -> Done {
+    let agents = AgentSettings::default();
+    let checked = check::check(files, &check::runtime(&agents)?, &agents).await?;
+    for fault in checked.faults.iter().filter(|found| !found.fault.fatal) {
+        print(&fault.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The script in a file, which is all of it, or the source of the agent that it describes.
-fn source_of(file: &Path) -> Result<String, String> {
-    let (name, text) = (file.display(), read(file)?);
-    let source = match is_json(file) {
-        true => match object_in(&text, file)?.remove("source") {
-            Some(Value::String(source)) => source,
-            _ => return Err(format!("{name} has no source of a script; textback agent create checks all of it")),
-        },
-        false => text,
-    };
-    match source.contains('\0') {
-        true => Err(format!("the script in {name} contains the character NUL, which can't be stored; remove it")),
-        false => Ok(source),
-    }
-}
-
-fn is_json(file: &Path) -> bool {
-    file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"))
-}
-
-/// The agent in a file of JSON.
-fn object_in(text: &str, file: &Path) -> Result<Map<String, Value>, String> {
-    let file = file.display();
-    match read_json(text) {
-        Ok(Value::Object(agent)) => Ok(agent),
-        Ok(_) => Err(format!("{file} holds no JSON object; write one as POST /v1/agents takes it")),
-        Err(error) => Err(format!("{file} can't be used: {error}")),
-    }
-}
-
-/// The text of a file. Some editors begin UTF-8 with a byte order mark, which is no part of the
-/// text.
-fn read(file: &Path) -> Result<String, String> {
-    let name = file.display();
-    let bytes = std::fs::read(file).map_err(|error| format!("{name} can't be read: {error}"))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        format!("{name} is not UTF-8 (byte {}); save it in UTF-8", error.utf8_error().valid_up_to())
-    })?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-/// The agent that a file describes, as POST /v1/agents takes it.
-fn described(options: &AgentOptions) -> Result<Map<String, Value>, String> {
-    let text = read(&options.file)?;
-    let file = options.file.display();
-    let ending = options.file.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let mut agent = match ending.as_str() {
-        "json" => object_in(&text, &options.file)?,
-        "star" | "py" => {
-            let mut agent = Map::new();
-            agent.insert("kind".to_owned(), json!("script"));
-            agent.insert("source".to_owned(), json!(text));
-            agent
-        }
-        _ => return Err(format!("{file} ends neither with .star or .py (a script) nor with .json (an agent)")),
-    };
-    let of_file = options.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+/// The agent that the files describe, with the name that is wanted.
+fn described(options: &AgentOptions) -> Result<AgentFiles, folder::FileFault> {
+    let mut files = AgentFiles::read(&options.file)?;
     if let Some(name) = &options.name {
-        agent.insert("name".to_owned(), json!(name));
-    } else if !agent.contains_key("name") {
-        agent.insert("name".to_owned(), json!(of_file));
+        files.agent.insert("name".to_owned(), json!(name));
     }
-    Ok(agent)
+    Ok(files)
 }
 
-async fn create(project: ProjectOptions, options: &AgentOptions) -> Done {
-    let agent = described(options)?;
-    let name = text(&agent, "name").to_owned();
-    warn(&options.file, &agent).await?;
+/// The id of the agent of this name, if the project has one.
+async fn find(operator: &Operator, name: &str) -> Result<Option<String>, Box<dyn std::error::Error>> {
+    let agents = operator.all("/v1/agents", &[]).await?;
+    let found = agents.iter().find(|agent| agent.get("name").and_then(Value::as_str) == Some(name));
+    Ok(found.and_then(|agent| agent.get("id")).and_then(Value::as_str).map(str::to_owned))
+}
+
+/// Creates the agent of the files, or adds a version to it.
+async fn push(project: ProjectOptions, options: &AgentOptions, key: Option<&SecretString>) -> Done {
+    let mut files = described(options)?;
+    warn(&files).await?;
+    if let Some(key) = key {
+        files.set_llm("api_key", json!(key.expose_secret()));
+    }
     let operator = project.open().await?;
     check_number(&operator, options).await?;
+    let name = files.name().to_owned();
+    match find(&operator, &name).await? {
+        None => create(&operator, options, files.agent).await,
+        Some(id) => {
+            files.agent.remove("name");
+            add_version(&operator, options, (&name, &id), files.agent).await
+        }
+    }
+}
+
+async fn create(operator: &Operator, options: &AgentOptions, agent: Map<String, Value>) -> Done {
+    let name = text(&agent, "name").to_owned();
     let made = operator.call(Method::POST, "/v1/agents", Some(Value::Object(agent))).await;
     let made = made.map_err(|refused| match refused.code.as_str() {
         "agent_name_taken" => format!("{refused}; textback agent update adds a version"),
@@ -179,30 +170,38 @@ async fn create(project: ProjectOptions, options: &AgentOptions) -> Done {
     })?;
     let made = made.as_object().cloned().unwrap_or_default();
     print(&format!("agent {name} is created: {}", text(&made, "id")))?;
-    told(&operator, options, &made).await
+    told(operator, options, &made).await
 }
 
 async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
-    let mut agent = described(options)?;
-    let name = text(&agent, "name").to_owned();
-    agent.remove("name");
-    warn(&options.file, &agent).await?;
+    let files = described(options)?;
+    warn(&files).await?;
+    let name = files.name().to_owned();
     let operator = project.open().await?;
-    let agents = operator.all("/v1/agents", &[]).await?;
-    let found = agents.iter().find(|agent| agent.get("name").and_then(Value::as_str) == Some(&name));
-    let id = found.and_then(|agent| agent.get("id")).and_then(Value::as_str).ok_or_else(|| {
+    let id = find(&operator, &name).await?.ok_or_else(|| {
         format!("the project has no agent called {name}; give --name, or create it: textback agent create")
     })?;
     check_number(&operator, options).await?;
+    let mut agent = files.agent;
+    agent.remove("name");
     if agent.get("kind") == Some(&json!("script")) && agent.len() == 2 {
         let current = operator.call(Method::GET, &format!("/v1/agents/{id}"), None).await?;
         agent = with_settings_of(current, agent);
     }
+    add_version(&operator, options, (&name, &id), agent).await
+}
+
+async fn add_version(
+    operator: &Operator,
+    options: &AgentOptions,
+    (name, id): (&str, &str),
+    agent: Map<String, Value>,
+) -> Done {
     let made = operator.call(Method::POST, &format!("/v1/agents/{id}/versions"), Some(Value::Object(agent))).await?;
     let made = made.as_object().cloned().unwrap_or_default();
     let version = made.get("version").and_then(Value::as_i64).unwrap_or_default();
     print(&format!("agent {name} has version {version}, which new sessions run: {id}"))?;
-    told(&operator, options, &made).await
+    told(operator, options, &made).await
 }
 
 /// Refuses a number that can't be attached before anything is made.
@@ -215,7 +214,9 @@ async fn check_number(operator: &Operator, options: &AgentOptions) -> Result<(),
 /// The new script with the settings of the current version.
 fn with_settings_of(current: Value, script: Map<String, Value>) -> Map<String, Value> {
     let Value::Object(mut agent) = current else { return script };
-    for of_answers in ["id", "name", "created_at", "version", "version_created_at", "last_error", "signing_secret"] {
+    let of_answers =
+        ["id", "name", "created_at", "version", "version_created_at", "active_in", "last_error", "signing_secret"];
+    for of_answers in of_answers {
         agent.remove(of_answers);
     }
     for of_the_kind in ["kind", "source", "url", "timeout_seconds"] {

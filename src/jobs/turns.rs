@@ -6,6 +6,7 @@ mod failure;
 mod messages;
 mod model_record;
 mod outcome;
+pub mod rehearsal;
 mod replies;
 
 use std::sync::Arc;

@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use poem::web::Data;
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
+use poem_openapi::types::{ParseError, ParseFromJSON};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
@@ -223,6 +225,14 @@ impl Api {
         let found = agent::find_version(&state.storage, caller.reader(), *id, *version).await?;
         Ok(Json(found.ok_or_else(|| Problem::not_found("version of this agent"))?.into()))
     }
+}
+
+/// Reads an agent outside a request, with the checks of `POST /v1/agents` that need neither its
+/// script nor its service.
+pub(super) fn read(agent: Value) -> Result<NewVersion, String> {
+    let NewAgent { name, version } = NewAgent::parse_from_json(Some(agent)).map_err(ParseError::into_message)?;
+    let checked = named("name", &name, "give the agent a name").and_then(|()| version.validate());
+    checked.map_err(|problem| problem.detail().to_owned())
 }
 
 /// Checks a version, its script or the address of its service.

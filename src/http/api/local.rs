@@ -8,8 +8,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::request_check::{self, Given};
-use super::{ApiState, attachable, operations, service};
+use super::{ApiState, agents, attachable, operations, service};
 use crate::http::problem;
+use crate::storage::agent::NewVersion;
 use crate::storage::api_key::Key;
 
 /// The API as a key of one project that may do everything uses it.
@@ -76,6 +77,16 @@ impl LocalApi {
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
         Err(refused(&text("code"), text("detail")))
     }
+}
+
+/// Reads an agent as `POST /v1/agents` takes it, without a project. Its script, its prompt and its
+/// addresses are left to the agent runtime. Each fault begins with the name of a field.
+pub fn read_agent(agent: &Value) -> Result<NewVersion, Vec<String>> {
+    let faults = operations().faults(&Method::POST, "agents", agent);
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    agents::read(agent.clone()).map_err(|fault| vec![fault])
 }
 
 /// Reads JSON as the body of a request is read: a field that is given twice is refused.

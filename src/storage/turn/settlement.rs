@@ -189,6 +189,26 @@ impl Settlement {
         !self.messages.is_empty()
     }
 
+    /// The messages of the turn, in order.
+    pub fn messages(&self) -> impl Iterator<Item = &OutboundText<'static>> {
+        self.messages.iter().map(|message| &message.text)
+    }
+
+    /// The new state of the agent, if it changed.
+    pub const fn state(&self) -> Option<&Map<String, Value>> {
+        self.state.as_ref()
+    }
+
+    /// The language of the session.
+    pub fn language(&self) -> Option<&str> {
+        self.language.as_deref()
+    }
+
+    /// Whether the session ends.
+    pub const fn closes(&self) -> bool {
+        self.close.is_some()
+    }
+
     /// Closes the session after the messages of the turn.
     pub fn close(mut self, reason: CloseReason) -> Self {
         self.close = Some(reason);

@@ -94,6 +94,12 @@ impl Operations {
         self.find(method, &parts_of(path)).map(|operation| operation.named)
     }
 
+    /// What is wrong with a body of an operation, each fault with the name of its field.
+    pub(super) fn faults(&self, method: &Method, path: &str, body: &Value) -> Vec<String> {
+        let schema = self.find(method, &parts_of(path)).and_then(|operation| operation.body.as_ref());
+        schema.map(|schema| schema.faults(body)).unwrap_or_default()
+    }
+
     fn find(&self, method: &Method, parts: &[&str]) -> Option<&Operation> {
         // The router answers HEAD by the operation of GET.
         let method = if *method == Method::HEAD { &Method::GET } else { method };
