@@ -7,8 +7,8 @@ CARGO ?= cargo
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
-dev: postgres build ## A working SMS agent on this machine, with a phone in the browser
-	@exec target/debug/textback dev
+dev: postgres build ## A working SMS agent on this machine, with a phone in the browser (AGENT: the folder of an agent that answers)
+	@exec target/debug/textback dev $(if $(AGENT),--agent $(AGENT))
 
 test: postgres faketime pgbouncer promtool check ## Everything that must hold: format, lints, unit and integration tests
 	$(CARGO) test --locked --workspace

@@ -1,10 +1,11 @@
-//! `textback agent`: writes, checks, tries and tests agents on this machine, and creates and updates
-//! them.
+//! `textback agent`: writes, checks, tries and tests agents on this machine, and creates and
+//! updates them.
 
 mod chat;
 mod check;
 mod document;
 mod folder;
+pub(super) mod live;
 mod model;
 mod new;
 mod player;
@@ -34,7 +35,8 @@ pub enum Command {
     /// Print the faults of an agent with file, line and column. The exit code is 1 if it can't be
     /// used
     Check {
-        /// The folder of the agent, or its file: a script (.star, .py), or the agent as YAML or JSON
+        /// The folder of the agent, or its file: a script (.star, .py), or the agent as YAML or
+        /// JSON
         path: PathBuf,
         #[command(flatten)]
         agents: AgentSettings,
@@ -96,7 +98,7 @@ pub async fn run(command: Command) -> Done {
         Command::Push { project, agent, llm_key } => push(project, &agent, llm_key.as_ref()).await,
         Command::Create { project, agent } => {
             let files = described(&agent)?;
-            warn(&files).await?;
+            warn(&files, project.agents()).await?;
             create(&project.open().await?, &agent, files.agent).await
         }
         Command::Update { project, agent } => update(project, &agent).await,
@@ -116,11 +118,11 @@ async fn check(path: &Path, agents: &AgentSettings) -> Done {
     print(&format!("{}: the {what} can be used", path.display()))
 }
 
-/// Prints what `textback agent check` would warn of. What the API refuses is not repeated.
-async fn warn(files: &AgentFiles) -> Done {
-    let agents = AgentSettings::default();
-    let checked = check::check(files, &check::runtime(&agents)?, &agents).await?;
-    for fault in checked.faults.iter().filter(|found| !found.fault.fatal) {
+/// Prints what `textback agent check` would warn of in the script. What the API refuses is not
+/// repeated.
+async fn warn(files: &AgentFiles, agents: &AgentSettings) -> Done {
+    for fault in check::script_faults(files, &check::runtime(agents)?).await?.iter().filter(|found| !found.fault.fatal)
+    {
         print(&fault.to_string())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -145,7 +147,8 @@ async fn find(operator: &Operator, name: &str) -> Result<Option<String>, Box<dyn
 /// Creates the agent of the files, or adds a version to it.
 async fn push(project: ProjectOptions, options: &AgentOptions, key: Option<&SecretString>) -> Done {
     let mut files = described(options)?;
-    warn(&files).await?;
+    check::usable(&files, &check::runtime(project.agents())?, project.agents()).await?;
+    warn(&files, project.agents()).await?;
     if let Some(key) = key {
         files.set_llm("api_key", json!(key.expose_secret()));
     }
@@ -175,7 +178,7 @@ async fn create(operator: &Operator, options: &AgentOptions, agent: Map<String, 
 
 async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
     let files = described(options)?;
-    warn(&files).await?;
+    warn(&files, project.agents()).await?;
     let name = files.name().to_owned();
     let operator = project.open().await?;
     let id = find(&operator, &name).await?.ok_or_else(|| {

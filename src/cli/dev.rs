@@ -2,7 +2,7 @@
 //! simulated phone.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use twilio_simulator::{Settings, Simulator};
 use url::Url;
 
+use super::agent::live::{self, ModelOptions};
 use super::serve::{SERVE_CONNECTIONS, WORK_CONNECTIONS};
 use super::{
     Done, metrics_listening, refuse_wrong_key, serve_metrics, spawn_notification_listener,
@@ -64,6 +65,12 @@ pub struct Options {
     agents: AgentSettings,
     #[command(flatten)]
     dev: DevSettings,
+    /// The folder of an agent that answers the number of the demo. What is saved in it is used from
+    /// the next text on
+    #[arg(long, value_name = "DIR")]
+    agent: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelOptions,
     /// The key that encrypts stored secrets: 32 bytes in base64
     /// [default: created at the first start]
     #[arg(long, env = "TEXTBACK_SECRET_KEY", hide_env_values = true)]
@@ -124,21 +131,30 @@ pub async fn run(options: Options) -> Done {
         ingest: workers.ingest(storage.clone()),
         storage: storage.clone(),
     };
-    let running_dev = RunningDev {
-        api: shell::url_of(listeners.api.address()),
-        carrier: shell::url_of(listeners.carrier.address()),
-        public_url: app.public_base.to_string(),
-        database_url: postgres.as_ref().map(|_| url.clone()),
-    };
+    let running_dev = announced(&listeners, &app, postgres.as_ref().map(|_| url.clone()));
     let addresses = (listeners.api.address(), listeners.carrier.address());
+    let live_storage = storage.clone();
     let storages = Storages { serving: storage, workers: worker_storage };
     let own = OwnCalls::new(app.clone(), demo.api_key.clone());
     let running = Running::start(app, listeners, guarded(simulator.routes(), guard), storages, workers);
     demo::furnish(async |operation, body| own.call(operation, body).await, &simulator, &secret_key).await?;
+    let live = live::start(options.agent.as_deref(), &options.model, &options.agents, own, live_storage).await?;
     let signal = stop_signal();
     let _announced = running_dev.announce(&folder)?;
+    let _watching = live.map(live::LiveAgent::watch);
     println!("{}", ready_message(&demo, addresses, &data_location(folder.path(), postgres.is_some())));
     running.until_stopped(signal, postgres).await
+}
+
+/// What other commands on this machine learn of this process. `database_url`: of a private
+/// database.
+fn announced(listeners: &Listeners, app: &App, database_url: Option<String>) -> RunningDev {
+    RunningDev {
+        api: shell::url_of(listeners.api.address()),
+        carrier: shell::url_of(listeners.carrier.address()),
+        public_url: app.public_base.to_string(),
+        database_url,
+    }
 }
 
 /// The bound addresses.

@@ -72,6 +72,11 @@ struct Found {
 }
 
 impl ProjectOptions {
+    /// The networks that agents may be in.
+    pub(super) const fn agents(&self) -> &AgentSettings {
+        &self.agents
+    }
+
     /// Opens the API of the project.
     pub async fn open(self) -> Result<Operator, Box<dyn std::error::Error>> {
         let wanted = self.project.clone();

@@ -23,8 +23,14 @@ pub struct Dev {
 
 impl Dev {
     pub fn start(folder: &PathBuf) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with more options.
+    pub fn start_with(folder: &PathBuf, options: &[&str]) -> Self {
         let mut command = textback();
         command.args(["dev", "--listen", "127.0.0.1:0", "--simulator-listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+        command.args(options);
         // Nothing of it goes by the proxy of a company's network, which could not reach this
         // machine.
         command.env("http_proxy", "http://127.0.0.1:1").env("no_proxy", "example.com");

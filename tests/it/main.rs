@@ -8,6 +8,7 @@
     reason = "a test fails by a panic"
 )]
 
+mod agent_commands;
 mod agents;
 mod api;
 mod backfill;

@@ -41,8 +41,7 @@ pub struct ChatOptions {
 pub(super) async fn run(options: ChatOptions) -> Done {
     let ChatOptions { path, channel, contact, quiet, play } = options;
     let mut player = Player::open(&path, play, Recordings::None).await?;
-    let mut session =
-        Rehearsal::new(channel.unwrap_or_else(rehearsal::default_channel), &contact, Map::new());
+    let mut session = Rehearsal::new(channel.unwrap_or_else(rehearsal::default_channel), &contact, Map::new());
     let printer = Printer { is_terminal: std::io::stdout().is_terminal(), quiet };
     if let Some(notice) = player.notice() {
         printer.note(notice)?;

@@ -41,8 +41,7 @@ pub(super) async fn check(
     runtime: &AgentRuntime,
     agents: &AgentSettings,
 ) -> Result<Checked, CheckError> {
-    let mut faults = Vec::new();
-    script_faults(files, runtime, &mut faults).await?;
+    let mut faults = script_faults(files, runtime).await?;
     if files.llm("api_key").is_some() {
         let what = "llm.api_key is a secret, and this file is likely to be shared; leave it out, and set TEXTBACK_LLM_KEY for textback agent push";
         let mut found = files.fault("llm.api_key", what);
@@ -64,17 +63,12 @@ pub(super) async fn check(
 }
 
 /// The faults of the script, with their positions.
-async fn script_faults(
-    files: &AgentFiles,
-    runtime: &AgentRuntime,
-    faults: &mut Vec<FileFault>,
-) -> Result<(), CheckError> {
-    let Some(source) = files.source() else { return Ok(()) };
+pub(super) async fn script_faults(files: &AgentFiles, runtime: &AgentRuntime) -> Result<Vec<FileFault>, CheckError> {
+    let Some(source) = files.source() else { return Ok(Vec::new()) };
     let file = files.script_file();
     if source.contains('\0') {
         let what = "the script contains the character NUL, which can't be stored; remove it";
-        faults.push(FileFault::of_file(file, what));
-        return Ok(());
+        return Ok(vec![FileFault::of_file(file, what)]);
     }
     let purpose = match files.kind() {
         "llm" => Purpose::Tools(files.tools()),
@@ -82,8 +76,7 @@ async fn script_faults(
     };
     // A runner has the same limits as the check of the API.
     let found: Vec<Fault> = runtime.runners.check(Uuid::nil(), source, &purpose).await?;
-    faults.extend(found.into_iter().map(|fault| FileFault::at(file, fault)));
-    Ok(())
+    Ok(found.into_iter().map(|fault| FileFault::at(file, fault)).collect())
 }
 
 /// What is wrong with the address of a service, or with a model and its prompt.

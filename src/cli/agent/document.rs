@@ -186,10 +186,9 @@ impl<'a> Fields<'a> {
 pub(super) fn text_of<'a>(node: &'a Node, name: &str) -> Result<&'a str, Fault> {
     match &node.content {
         Content::Scalar(Value::String(text)) => Ok(text),
-        Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Err(node.position.fault(format!(
-            "{name} must be a text, and {value} is {}; write \"{value}\" in quotes",
-            node.kind()
-        ))),
+        Content::Scalar(value @ (Value::Number(_) | Value::Bool(_))) => Err(node
+            .position
+            .fault(format!("{name} must be a text, and {value} is {}; write \"{value}\" in quotes", node.kind()))),
         Content::Scalar(_) | Content::List(_) | Content::Map(_) => {
             Err(node.position.fault(format!("{name} must be a text, not {}", node.kind())))
         }
@@ -233,7 +232,9 @@ impl<'a> Reader<'a> {
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(()),
                 (Event::DocumentStart(_), span) => {
-                    return Err(Position::of(&span).fault("a second document begins here; put it into a file of its own"));
+                    return Err(
+                        Position::of(&span).fault("a second document begins here; put it into a file of its own")
+                    );
                 }
                 _ => {}
             }
@@ -260,7 +261,11 @@ impl<'a> Reader<'a> {
                 }
             }
             Event::MappingStart(..) => Content::Map(self.entries(depth)?),
-            Event::Alias(_) => return Err(position.fault("an alias (*) is not read here; write the value again, or put the text in quotes")),
+            Event::Alias(_) => {
+                return Err(
+                    position.fault("an alias (*) is not read here; write the value again, or put the text in quotes")
+                );
+            }
             _ => return Err(position.fault("a value is missing here")),
         };
         Ok(Node { position, content })
@@ -321,7 +326,10 @@ mod tests {
             "open": true, "no": "no", "empty": null, "quoted": "7", "list": ["a", {"b": 1}], "text": "one\ntwo\n"});
         assert_eq!(read(text).map(|node| node.to_json()), Ok(expected));
         assert_eq!(read("").map(|node| node.to_json()), Ok(json!({})));
-        assert_eq!(read("{\"a\": [1, null],\n \"b\": {}}").map(|node| node.to_json()), Ok(json!({"a": [1, null], "b": {}})));
+        assert_eq!(
+            read("{\"a\": [1, null],\n \"b\": {}}").map(|node| node.to_json()),
+            Ok(json!({"a": [1, null], "b": {}}))
+        );
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl AgentFiles {
     pub(super) fn read(path: &Path) -> Result<Self, FileFault> {
         // The file that describes a folder stands for it.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let describes = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| DESCRIPTIONS.contains(&name));
+        let describes =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| DESCRIPTIONS.contains(&name));
         let has_parts = || [SCRIPT, PROMPT].iter().any(|part| parent.join(part).is_file());
         if path.is_dir() {
             return Self::of_folder(path, path);
@@ -119,7 +120,8 @@ impl AgentFiles {
         };
         let mut files =
             Self { path: path.to_owned(), folder: Some(folder.to_owned()), agent, description, script, prompt };
-        files.name_after(folder.canonicalize().ok().as_deref().and_then(Path::file_name).and_then(|name| name.to_str()));
+        files
+            .name_after(folder.canonicalize().ok().as_deref().and_then(Path::file_name).and_then(|name| name.to_str()));
         files.take_parts()?;
         Ok(files)
     }
@@ -188,7 +190,10 @@ impl AgentFiles {
             ("source", Some(script), _) if self.description.is_none() => return FileFault::of_file(script, message),
             ("llm.prompt", _, Some(prompt)) => {
                 let message = message.into();
-                let line = line_in(&message);
+                let line = match line_in(&message) {
+                    0 => self.line_of_member(&message),
+                    line => line,
+                };
                 let position = Position { line, column: usize::from(line > 0) };
                 return FileFault::at(prompt, position.fault(message));
             }
@@ -203,7 +208,16 @@ impl AgentFiles {
         }
     }
 
-    /// The file that faults of the script are told with, and the line before its first one.
+    /// The line of the prompt with a member of `conv` that a message names, or 0.
+    fn line_of_member(&self, message: &str) -> usize {
+        let Some((_, rest)) = message.split_once("conv has no ") else { return 0 };
+        let member = rest.split([' ', ';']).next().unwrap_or_default();
+        let prompt = self.llm("prompt").and_then(Value::as_str).unwrap_or_default();
+        let found = prompt.lines().position(|line| line.contains(&format!("conv.{member}")));
+        found.map_or(0, |line| line + 1)
+    }
+
+    /// The file that faults of the script are told with.
     pub(super) fn script_file(&self) -> &Path {
         let described = self.description.as_ref().map(|(file, _)| file.as_path());
         self.script.as_deref().or(described).unwrap_or(&self.path)
@@ -262,7 +276,8 @@ fn described(file: &Path, text: &str) -> Result<(Map<String, Value>, Option<Node
 /// The text of a file. Some editors begin UTF-8 with a byte order mark, which is no part of the
 /// text.
 pub(super) fn read_text(file: &Path) -> Result<String, FileFault> {
-    let bytes = std::fs::read(file).map_err(|error| FileFault::of_file(file, format!("this can't be read: {error}")))?;
+    let bytes =
+        std::fs::read(file).map_err(|error| FileFault::of_file(file, format!("this can't be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         FileFault::of_file(file, format!("this is not UTF-8 (byte {at}); save it in UTF-8"))

@@ -66,7 +66,9 @@ pub(super) fn run(options: &NewOptions) -> Done {
     let path = folder.canonicalize().map_err(failed)?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("agent");
     if let Some(fault) = name::fault(name) {
-        return Err(format!("the name of the folder {fault}; it becomes the name of the agent, so take another one").into());
+        return Err(
+            format!("the name of the folder {fault}; it becomes the name of the agent, so take another one").into()
+        );
     }
     // As YAML reads a text between double quotes.
     let quoted = serde_json::to_string(name)?;

@@ -154,17 +154,8 @@ impl Turn {
 
 impl Expect {
     fn of(node: &Node) -> Result<Self, Fault> {
-        let known = [
-            "contains",
-            "not_contains",
-            "equals",
-            "matches",
-            "max_segments",
-            "tool",
-            "no_tool",
-            "hangup",
-            "state",
-        ];
+        let known =
+            ["contains", "not_contains", "equals", "matches", "max_segments", "tool", "no_tool", "hangup", "state"];
         let fields = Fields::of(node, "expect", &known)?;
         let matches = fields.texts("matches")?.unwrap_or_default();
         let pattern = |text: &String| {
@@ -238,7 +229,10 @@ mod tests {
         assert_eq!(first.expect.contains, ["9:00"]);
         let names: Vec<&str> = first.expect.tools.iter().map(|call| call.name.as_str()).collect();
         assert_eq!((names, first.expect.no_tool.as_deref()), (vec!["free", "book"], Some(&[] as &[String])));
-        assert_eq!(scenarios("- {name: a, turns: [{user: x}]}\n- {name: b, turns: [{user: x}]}\n").expect("two").len(), 2);
+        assert_eq!(
+            scenarios("- {name: a, turns: [{user: x}]}\n- {name: b, turns: [{user: x}]}\n").expect("two").len(),
+            2
+        );
     }
 
     #[test]

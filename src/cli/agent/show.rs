@@ -43,7 +43,8 @@ fn changes(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<Strin
             None => format!("state.{name} = {}", short(value)),
         }
     });
-    let removed = before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("state.{name} is removed"));
+    let removed =
+        before.keys().filter(|name| !after.contains_key(*name)).map(|name| format!("state.{name} is removed"));
     set.chain(removed).collect()
 }
 

@@ -263,7 +263,10 @@ mod tests {
             match told {
                 None => assert!(found.is_empty(), "{expect}: {found:?}"),
                 Some((expected, got)) => {
-                    assert!(found.len() == 1 && found[0].0.contains(expected) && found[0].1.contains(got), "{expect}: {found:?}");
+                    assert!(
+                        found.len() == 1 && found[0].0.contains(expected) && found[0].1.contains(got),
+                        "{expect}: {found:?}"
+                    );
                 }
             }
         }

@@ -108,12 +108,8 @@ impl Rehearsal {
     pub async fn turn(&mut self, cast: Cast<'_>, texts: &[String]) -> Result<Rehearsed, AgentError> {
         let mut claim = self.claim.clone();
         (claim.turn_id, claim.claimed_at) = (new_id(), Utc::now());
-        let waiting = |(seq, text): (i64, &String)| WaitingMessage {
-            id: new_id(),
-            seq,
-            text: text.clone(),
-            media: json!([]),
-        };
+        let waiting =
+            |(seq, text): (i64, &String)| WaitingMessage { id: new_id(), seq, text: text.clone(), media: json!([]) };
         claim.waiting = Json((claim.handled_seq + 1..).zip(texts).map(waiting).collect());
         let Cast { agent, kind, settings, signing_secrets, model } = cast;
         let context = TurnContext { env: "dev", kind, signing_secrets, model };

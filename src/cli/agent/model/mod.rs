@@ -27,7 +27,7 @@ use scripted::Rules;
 use url::Url;
 
 /// Which model answers, and with which key.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default)]
 pub struct ModelOptions {
     /// Where the API of your model begins, instead of llm.base_url of the agent
     #[arg(long, env = "TEXTBACK_LLM_URL", value_parser = parse_base_url)]
@@ -41,11 +41,6 @@ pub struct ModelOptions {
 }
 
 impl ModelOptions {
-    /// The key, if one was given.
-    pub(super) const fn key(&self) -> Option<&SecretString> {
-        self.llm_key.as_ref()
-    }
-
     const fn is_given(&self) -> bool {
         self.llm_url.is_some() || self.llm_key.is_some()
     }
@@ -112,6 +107,11 @@ impl Model {
         Ok(Self { notice, key: None, local: Some(local) })
     }
 
+    /// The key as the API takes it.
+    pub(super) fn secret(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.expose_secret())
+    }
+
     /// Why the model on this machine gave no answer, and forgets it.
     pub(super) fn problem(&self) -> Option<String> {
         let local = self.local.as_ref()?;
@@ -122,7 +122,7 @@ impl Model {
 /// A server that ends when this value is dropped.
 struct LocalModel {
     base_url: String,
-    model: Arc<Answering>,
+    model: Arc<LocalAnswers>,
     stop: CancellationToken,
 }
 
@@ -132,7 +132,7 @@ impl Drop for LocalModel {
     }
 }
 
-struct Answering {
+struct LocalAnswers {
     source: Source,
     problem: Mutex<Option<String>>,
 }
@@ -175,7 +175,7 @@ impl Upstream {
 
 impl LocalModel {
     async fn serve(source: Source) -> Result<Self, CheckError> {
-        let model = Arc::new(Answering { source, problem: Mutex::default() });
+        let model = Arc::new(LocalAnswers { source, problem: Mutex::default() });
         let routes = Route::new().at("/v1/chat/completions", post(complete)).data(model.clone());
         let listening = Listening::at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), "a free port").await?;
         let base_url = format!("{}/v1", shell::url_of(listening.address()));
@@ -186,7 +186,7 @@ impl LocalModel {
 }
 
 #[handler]
-async fn complete(model: Data<&Arc<Answering>>, request: Json<Value>) -> Response {
+async fn complete(model: Data<&Arc<LocalAnswers>>, request: Json<Value>) -> Response {
     let answer = match &model.source {
         Source::Scripted(rules) => rules.answer(&request),
         Source::Recorded(recording) => recording.next(&request),
