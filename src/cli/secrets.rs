@@ -21,11 +21,13 @@ use clap::error::{ContextKind, ContextValue};
 
 /// Variables that hold a secret. libpq's variables are read at each connection, so they stay
 /// readable for this process. The others are read once.
-pub const READ_ONCE: [&str; 3] = ["DATABASE_URL", "TEXTBACK_SECRET_KEY", CONSOLE_PASSWORD];
+pub const READ_ONCE: [&str; 5] =
+    ["DATABASE_URL", "TEXTBACK_SECRET_KEY", CONSOLE_PASSWORD, "TEXTBACK_LLM_KEY", "TEXTBACK_SIGNING_SECRET"];
 const READ_REPEATEDLY: [&str; 1] = ["PGPASSWORD"];
 const CONSOLE_PASSWORD: &str = "TEXTBACK_CONSOLE_PASSWORD";
 /// Arguments that hold a secret.
-pub const ARGUMENTS: [&str; 4] = ["--database-url", "--secret-key", "--console-password", "--auth-token"];
+pub const ARGUMENTS: [&str; 6] =
+    ["--database-url", "--secret-key", "--console-password", "--auth-token", "--llm-key", "--signing-secret"];
 /// What stands for a secret in an error.
 const NOT_SHOWN: &str = "(not shown)";
 /// A shorter secret is only hidden between quotes, because it may be a part of any word.

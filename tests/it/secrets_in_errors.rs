@@ -19,7 +19,7 @@ const MARK: &str = "Sq7Zk9";
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/agents/demo.star");
 
 /// Every command that the help names, with arguments that would do.
-const COMMANDS: [&[&str]; 26] = [
+const COMMANDS: [&[&str]; 30] = [
     &["dev"],
     &["serve"],
     &["work"],
@@ -35,6 +35,10 @@ const COMMANDS: [&[&str]; 26] = [
     &["project", "create", "acme"],
     &["simulate", "chat", "--from", "+14155550101", "--to", "+14155550199"],
     &["agent", "check", "/dev/null"],
+    &["agent", "new", "/dev/null/none"],
+    &["agent", "chat", DEMO],
+    &["agent", "test", DEMO],
+    &["agent", "push", DEMO, "--project", "acme"],
     &["agent", "create", DEMO, "--project", "acme"],
     &["agent", "update", DEMO, "--project", "acme"],
     &["quarantine", "list", "--project", "acme"],
@@ -119,6 +123,8 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
             for name in [
                 "TEXTBACK_SECRET_KEY",
                 "TEXTBACK_CONSOLE_PASSWORD",
+                "TEXTBACK_LLM_KEY",
+                "TEXTBACK_SIGNING_SECRET",
                 "PGPASSWORD",
                 "TEXTBACK_SECRETKEY",
                 "TEXTBACK_PASSWORD",
@@ -128,9 +134,15 @@ fn no_command_prints_a_wrong_secret_key_or_password() {
                 let told = said(process);
                 assert!(!told.contains(MARK), "{name}={value:?} {command:?}: {told}");
             }
-            for flag in
-                ["--secret-key", "--console-password", "--auth-token", "--secretkey", "--secret_key", "--database-ur"]
-            {
+            for flag in [
+                "--secret-key",
+                "--console-password",
+                "--auth-token",
+                "--llm-key",
+                "--secretkey",
+                "--secret_key",
+                "--database-ur",
+            ] {
                 for arguments in [
                     vec![flag.to_owned(), value.clone()],
                     vec![format!("{flag}={value}")],
