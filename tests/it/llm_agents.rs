@@ -339,6 +339,23 @@ async fn functions_of_the_script_are_tools_and_a_failing_one_is_told_to_the_mode
 }
 
 #[tokio::test]
+async fn arguments_that_are_nested_too_deep_are_told_to_the_model() {
+    for depth in [65, 100, 120, 127, 128, 5000] {
+        let nested = format!(r#"{{"day": {}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let call = json!({"id": "c0", "type": "function", "function": {"name": "free_slots", "arguments": nested}});
+        let deep = answers(json!({"role": "assistant", "content": null, "tool_calls": [call]}), "tool_calls");
+        let model = Model::with(vec![deep, says("Which day?")]).await;
+        let app = app_with(&model, json!({"tools": ["free_slots", "book"]}), with_tools()).await;
+        assert_eq!(app.answers(ADA, "monday please").await, ["Which day?"], "{depth}");
+        let bodies = model.requests().await;
+        let told = bodies[1]["messages"].as_array().and_then(|messages| messages.last()).expect("a result").clone();
+        let error = told["content"].as_str().unwrap_or_default();
+        assert!(told["role"] == "tool" && error.contains("error"), "{depth}: {told}");
+        assert_eq!(app.count("select count(*) from tool_call where error is not null").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn a_retried_turn_takes_the_calls_that_have_run_and_goes_on_behind_them() {
     let model = Model::with(vec![
         calls(&[("free_slots", json!({"day": "monday"}))]),

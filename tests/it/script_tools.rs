@@ -1,6 +1,6 @@
 //! Tests that a script's functions are tools of a language model, with real runners.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use textback::agents::script::runner::Runners;
 use textback::agents::script::{Purpose, ScriptAgent, tools};
 use textback::agents::tool::{ToolAnswer, ToolCall, ToolOutcome};
@@ -79,9 +79,13 @@ fn restaurant(runners: &Runners) -> ScriptAgent {
 
 /// A call of a tool, repeated while the machine is busy, as a worker would.
 async fn call(agent: &ScriptAgent, name: &str, arguments: Value) -> Result<ToolAnswer, AgentError> {
+    call_with(agent, name, arguments.as_object().expect("an object").clone()).await
+}
+
+async fn call_with(agent: &ScriptAgent, name: &str, arguments: Map<String, Value>) -> Result<ToolAnswer, AgentError> {
     let call = ToolCall {
         name: name.to_owned(),
-        arguments: arguments.as_object().expect("an object").clone(),
+        arguments,
         call_id: "turn:1:0".to_owned(),
         texts: vec!["a table please".to_owned()],
     };
@@ -161,6 +165,30 @@ async fn what_a_tool_can_not_do_is_told_in_words_that_a_model_can_act_on() {
         assert!(matches!(&error, AgentError::Failed(told) if told.contains(what)), "{name}: {error:?}");
         assert!(!error.to_string().contains(ADA), "an error quotes no argument: {error}");
     }
+}
+
+/// Lists within one another, this many.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(json!("x"), |inner, _| Value::Array(vec![inner]))
+}
+
+/// A runner that can't read a call would end, and the turn with it.
+#[tokio::test]
+async fn arguments_that_are_nested_too_deep_are_told_to_the_model() {
+    let agent = restaurant(&runners());
+    for depth in [65, 100, 119, 120, 121, 127, 128, 129, 500] {
+        for name in ["notes", "day", "more"] {
+            let arguments = Map::from_iter([(name.to_owned(), nested(depth))]);
+            let error = call_with(&agent, "book", arguments).await.expect_err("too deep");
+            let AgentError::Failed(told) = &error else { panic!("{depth}: {error:?}") };
+            assert!(told.starts_with("book can't be called with these arguments: at "), "{depth}: {told}");
+            assert!(told.ends_with("values are nested over 64 deep"), "{depth}: {told}");
+        }
+    }
+    let fits = call(&agent, "book", json!({"day": "friday", "notes": nested(40)})).await.expect_err("no text");
+    assert!(fits.to_string().contains("notes[0] is a list; it must be a text"), "{fits}");
+    let next = call(&agent, "book", json!({"day": "friday", "notes": ["x"]})).await.expect("an answer");
+    assert_eq!(next.answer.texts, ["One moment"], "the runner goes on");
 }
 
 #[tokio::test]

@@ -80,7 +80,8 @@ impl ScriptAgent {
     ///
     /// Errors: the text of `Failed` and `OverLimit` is for the model too: what is wrong with the
     /// name or the arguments that it gave, or where the function failed, with line and column.
-    pub async fn tool(&self, conversation: Conversation, call: ToolCall) -> Result<ToolAnswer, AgentError> {
+    pub async fn tool(&self, conversation: Conversation, mut call: ToolCall) -> Result<ToolAnswer, AgentError> {
+        tool_arguments::bound(&mut call)?;
         match self.runs.run(Run { conversation, call: Call::Tool(call) }).await? {
             Output::Tool(answer) => Ok(answer),
             Output::Answer(_) => Err(other_answer()),

@@ -18,15 +18,27 @@ const ARGUMENTS_BYTES: usize = 64 << 10;
 /// How much of a name that a model made up an error shows, in bytes.
 const SHOWN_BYTES: usize = 40;
 
+/// Bounds the arguments of a call before they are sent to a runner, which could not read a line of
+/// JSON that is nested over 127 deep. The error is for the model.
+pub(super) fn bound(call: &mut ToolCall) -> Result<(), AgentError> {
+    let ToolCall { name, arguments, .. } = call;
+    bounds::object(arguments, ARGUMENTS_BYTES).map_err(|what| not_callable(name, &what))
+}
+
+fn not_callable(name: &str, what: &str) -> AgentError {
+    let name = bounds::text(name, SHOWN_BYTES);
+    AgentError::Failed(format!("{name} can't be called with these arguments: {what}"))
+}
+
 /// The call with its arguments as the function gets them. The error is for the model.
 pub(super) fn accept_call(functions: &[ToolFunction], call: ToolCall) -> Result<ToolCall, AgentError> {
-    let name = bounds::text(&call.name, SHOWN_BYTES);
     let Some(function) = functions.iter().find(|function| function.tool.name == call.name) else {
+        let name = bounds::text(&call.name, SHOWN_BYTES);
         let known: Vec<&str> = functions.iter().map(|function| function.tool.name.as_str()).collect();
         return Err(AgentError::Failed(format!("{name} is no tool; {}", or_known(&call.name, &known))));
     };
-    let arguments = accept(&function.parameters, call.arguments)
-        .map_err(|what| AgentError::Failed(format!("{name} can't be called with these arguments: {what}")))?;
+    let arguments =
+        accept(&function.parameters, call.arguments).map_err(|what| not_callable(&function.tool.name, &what))?;
     Ok(ToolCall { arguments, ..call })
 }
 
