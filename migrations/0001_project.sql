@@ -42,6 +42,10 @@ create table project (
     default_number text,
     quiet_from     time,
     quiet_until    time,
+    llm_max_tokens_per_day bigint not null default 0
+        constraint llm_max_tokens_per_day_is_0_to_a_trillion check (llm_max_tokens_per_day between 0 and 1000000000000),
+    llm_max_cost_per_day   bigint not null default 0
+        constraint llm_max_cost_per_day_is_0_to_a_trillion check (llm_max_cost_per_day between 0 and 1000000000000),
     constraint quiet_hours_have_a_begin_and_an_end check ((quiet_from is null) = (quiet_until is null)),
     constraint quiet_hours_are_not_all_day check (quiet_from <> quiet_until)
 );

@@ -68,7 +68,7 @@ create table agent_error (
     project_id      uuid        not null constraint agent_error_belongs_to_a_project references project (id),
     at              timestamptz not null,
     code            text        not null constraint agent_error_code_is_known
-                                check (code in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost')),
+                                check (code in ('unusable', 'failed', 'over_limit', 'over_budget', 'answer_refused', 'worker_lost')),
     message         text        not null constraint agent_error_has_at_most_500_bytes check (octet_length(message) <= 500),
     session_id      uuid        not null,
     version         integer     not null,

@@ -2,7 +2,7 @@
 
 create domain turn_end as text constraint turn_end_is_known check (value in ('silent', 'failed', 'cancelled'));
 create domain turn_error_code as text constraint turn_error_code_is_known
-    check (value in ('unusable', 'failed', 'over_limit', 'answer_refused', 'worker_lost'));
+    check (value in ('unusable', 'failed', 'over_limit', 'over_budget', 'answer_refused', 'worker_lost'));
 
 -- The row of a turn is deleted when it is done, so its first message records what is of interest
 -- later: a row for each turn would be a tenth more to write for a message. Null for other messages.

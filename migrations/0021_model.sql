@@ -58,6 +58,7 @@ create table model_request (
     cached_tokens    integer,
     output_tokens    integer,
     reasoning_tokens integer,
+    cost             bigint       constraint cost_of_a_request_is_not_negative check (cost >= 0),
     milliseconds     integer      not null,
     error            text,
     created_at       timestamptz  not null default now(),
@@ -67,3 +68,48 @@ create table model_request (
 create index model_request_of_a_turn on model_request (turn_id);
 -- Dashboards filter on the time.
 create index model_request_by_time on model_request using brin (created_at) with (autosummarize = on);
+
+-- What a project pays for the tokens of a model, in millionths of a currency of its choice.
+create table model_price (
+    project_id   uuid   not null constraint model_price_belongs_to_a_project references project (id),
+    model        text   not null constraint priced_model_has_1_to_200_characters check (length(model) between 1 and 200),
+    input        bigint not null constraint price_of_input_is_0_to_a_trillion check (input between 0 and 1000000000000),
+    cached_input bigint          constraint price_of_cached_input_is_0_to_a_trillion check (cached_input between 0 and 1000000000000),
+    output       bigint not null constraint price_of_output_is_0_to_a_trillion check (output between 0 and 1000000000000),
+    constraint model_price_pk primary key (project_id, model)
+);
+
+-- What requests to models used on a day of UTC. A request counts with the most that it may use
+-- until it is answered. The row is updated twice for each request, so pages keep room for that.
+create table model_use_of_day (
+    project_id uuid    not null constraint model_use_of_day_belongs_to_a_project references project (id),
+    day        date    not null,
+    tokens     bigint  not null,
+    cost       bigint  not null,
+    refused    integer not null default 0,
+    constraint model_use_of_day_pk primary key (project_id, day)
+) with (fillfactor = 50);
+
+-- What requests to models used in a session.
+create table model_use_of_session (
+    session_id uuid    not null constraint model_use_of_session_pk primary key,
+    project_id uuid    not null,
+    tokens     bigint  not null,
+    cost       bigint  not null,
+    refused    integer not null default 0
+) with (fillfactor = 50);
+
+-- A request that is not answered yet, with what was counted for it. If its process ends, the row
+-- is deleted later, and what was counted stays: the provider may charge for such a request.
+create table model_reservation (
+    id          uuid        not null constraint model_reservation_pk primary key,
+    project_id  uuid        not null,
+    session_id  uuid        not null,
+    day         date        not null,
+    tokens      bigint      not null,
+    cost        bigint      not null,
+    reserved_at timestamptz not null default now()
+);
+
+create index model_reservation_of_a_session on model_reservation (session_id);
+create index model_reservation_of_a_day on model_reservation (project_id, day);

@@ -2,7 +2,7 @@ comment on table agent_error is 'The last error of an agent, written when a turn
 comment on column agent_error.agent_id is 'Id of the agent.';
 comment on column agent_error.project_id is 'Id of the project of the agent.';
 comment on column agent_error.at is 'Time of the error.';
-comment on column agent_error.code is 'What failed: unusable, failed, over_limit, answer_refused or worker_lost.';
+comment on column agent_error.code is 'What failed: unusable, failed, over_limit, over_budget, answer_refused or worker_lost.';
 comment on column agent_error.message is 'The error in words, without what may be of a contact (src/domain/agent_error.rs), 500 bytes at most.';
 comment on column agent_error.session_id is 'Id of the session whose turn failed.';
 comment on column agent_error.version is 'Number of the version that ran.';

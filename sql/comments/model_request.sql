@@ -13,6 +13,7 @@ comment on column model_request.prompt_tokens is 'Count of tokens of the request
 comment on column model_request.cached_tokens is 'Count of tokens of the request that the provider had cached; null: the server did not tell.';
 comment on column model_request.output_tokens is 'Count of tokens of the answer, thoughts among them; null: the server did not tell.';
 comment on column model_request.reasoning_tokens is 'Count of tokens of the thoughts; null: the server did not tell.';
+comment on column model_request.cost is 'Cost of the request in millionths of the currency of model_price; null: the model had no price.';
 comment on column model_request.milliseconds is 'Duration of the request in milliseconds.';
 comment on column model_request.error is 'Why the request failed, without what the server or the contact wrote; null: it did not fail.';
 comment on column model_request.created_at is 'Time at which the request ended.';

@@ -20,5 +20,7 @@ comment on column project.opt_in_words is 'Keywords of its own that opt in, as t
 comment on column project.help_words is 'Keywords of its own that ask for help, as they are compared.';
 comment on column project.has_own_words is 'Whether it has keywords of its own.';
 comment on column project.default_number is 'Number (E.164 or a short code) that sends when a request names none and no number is of the contact''s country; null: the oldest.';
+comment on column project.llm_max_tokens_per_day is 'Count of tokens that requests to language models may use on a day of UTC; 0 is no limit.';
+comment on column project.llm_max_cost_per_day is 'Cost of requests to language models on a day of UTC that may be reached, in millionths of the currency of model_price; 0 is no limit.';
 comment on column project.quiet_from is 'Time of the contact''s day at which quiet hours begin, in which no warning and no scheduled message is sent; null: there are none.';
 comment on column project.quiet_until is 'Time of the contact''s day at which quiet hours end; before quiet_from if they span midnight.';

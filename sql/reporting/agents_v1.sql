@@ -17,5 +17,5 @@ comment on column reporting.agents_v1.kind is 'What the live version is: script,
 comment on column reporting.agents_v1.current_version is 'Number of the version that new sessions of the live environment get.';
 comment on column reporting.agents_v1.created_at is 'Time at which the agent was created.';
 comment on column reporting.agents_v1.last_error_at is 'Time of the last error of the agent. It stays after the agent succeeded again. Null: there was none.';
-comment on column reporting.agents_v1.last_error_code is 'Last error: unusable (the script can''t be run), failed, over_limit (time, steps or memory), answer_refused (it can''t be stored) or worker_lost.';
+comment on column reporting.agents_v1.last_error_code is 'Last error: unusable (the script can''t be run), failed, over_limit (time, steps or memory), over_budget (what models may use), answer_refused (it can''t be stored) or worker_lost.';
 comment on column reporting.agents_v1.workers_lost is 'Count of turns that were given up because the processes that ran them ended.';

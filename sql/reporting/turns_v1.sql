@@ -31,7 +31,7 @@ comment on column reporting.turns_v1.agent_name is 'Name of the agent.';
 comment on column reporting.turns_v1.agent_kind is 'What the version is: script, http or llm.';
 comment on column reporting.turns_v1.agent_version is 'Number of the version of the agent.';
 comment on column reporting.turns_v1.outcome is 'answered (it said something), silent (the agent said nothing), failed (given up; the contact got the error message if the agent has one) or cancelled (the session ended first).';
-comment on column reporting.turns_v1.error_code is 'Why it failed: unusable, failed, over_limit, answer_refused or worker_lost. Null: it did not fail, or the agent is not to blame.';
+comment on column reporting.turns_v1.error_code is 'Why it failed: unusable, failed, over_limit, over_budget, answer_refused or worker_lost. Null: it did not fail, or the agent is not to blame.';
 comment on column reporting.turns_v1.attempts is 'Count of attempts, with the last one. Attempts that a worker gave back do not count.';
 comment on column reporting.turns_v1.failures is 'Count of earlier attempts at which the agent itself failed.';
 comment on column reporting.turns_v1.messages is 'Count of messages that the turn said.';

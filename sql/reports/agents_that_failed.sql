@@ -2,7 +2,7 @@
 -- The last error of each agent, and how many of its turns were given up because their processes ended.
 -- chart: table
 -- agent_name (text): Name of the agent.
--- last_error_code (text): Last error: unusable, failed, over_limit, answer_refused or worker_lost.
+-- last_error_code (text): Last error: unusable, failed, over_limit, over_budget, answer_refused or worker_lost.
 -- last_error_at (time): When it happened. It stays after the agent succeeded again.
 -- workers_lost (count): Turns that were given up because the processes that ran them ended.
 

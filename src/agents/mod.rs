@@ -249,6 +249,13 @@ pub enum AgentError {
     /// It took too much time, steps or memory.
     #[error("{0}")]
     OverLimit(String),
+    /// The session or the project has used what its models may use. The operators were told.
+    #[error("{0}")]
+    OverBudget(String),
+    /// The agent was not run, because what it needs is not to be used for the moment. The run is
+    /// retried after so many seconds.
+    #[error("{what}")]
+    NotNow { what: String, seconds: u32 },
     /// The agent was not run to its end, and neither the script nor the service is to blame. The
     /// run is retried, and no attempt counts.
     #[error("{0}")]
@@ -266,7 +273,8 @@ impl AgentError {
             Self::Unusable(_) => "unusable",
             Self::Failed(_) => "failed",
             Self::OverLimit(_) => "over_limit",
-            Self::Ours(_) => "not_run",
+            Self::OverBudget(_) => "over_budget",
+            Self::NotNow { .. } | Self::Ours(_) => "not_run",
             Self::Interrupted(_) => "interrupted",
         }
     }
@@ -283,6 +291,8 @@ impl AgentError {
             Self::Unusable(text) => (Self::Unusable, text),
             Self::Failed(text) => (Self::Failed, text),
             Self::OverLimit(text) => (Self::OverLimit, text),
+            Self::OverBudget(text) => (Self::OverBudget, text),
+            Self::NotNow { what, seconds } => return Self::NotNow { what: change(what), seconds },
             Self::Ours(text) => (Self::Ours, text),
             Self::Interrupted(text) => (Self::Interrupted, text),
         };

@@ -20,6 +20,8 @@ words! {
         Failed = "failed",
         /// The run took too much time, steps or memory.
         OverLimit = "over_limit",
+        /// The session or the project has used what its language models may use.
+        OverBudget = "over_budget",
         /// The answer can't be stored.
         AnswerRefused = "answer_refused",
         /// The processes that ran it ended several times.

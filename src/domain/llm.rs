@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::llm_budget;
 use super::words::words;
 
 words! {
@@ -92,6 +93,12 @@ pub struct LlmSpec {
     pub max_tool_calls: i32,
     /// How many seconds one request to the model may take.
     pub request_seconds: i32,
+    /// How many tokens a session may use. Without it there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens_per_session: Option<i64>,
+    /// How much a session may cost, in millionths of the currency of the project's prices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost_per_session: Option<i64>,
     /// What the contact gets where the model or the provider's filter refuses to answer. Without it
     /// the contact gets the error message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,6 +111,10 @@ impl LlmSpec {
     pub fn fault(&self) -> Option<(&'static str, String)> {
         let within = |name, value: i32, (least, most): (i32, i32)| {
             (!(least..=most).contains(&value)).then(|| (name, format!("it is {value}; it must be {least} to {most}")))
+        };
+        let limit = |name, value: Option<i64>| {
+            let value = value.filter(|value| !(1..=llm_budget::MOST).contains(value))?;
+            Some((name, format!("it is {value}; it must be 1 to {}", llm_budget::MOST)))
         };
         let blank = |name, text: &str, most: usize| match text.trim().is_empty() {
             true => Some((name, "it is empty".to_owned())),
@@ -123,6 +134,8 @@ impl LlmSpec {
             .or_else(|| within("max_rounds", self.max_rounds, (1, 20)))
             .or_else(|| within("max_tool_calls", self.max_tool_calls, (0, 50)))
             .or_else(|| within("request_seconds", self.request_seconds, (1, 120)))
+            .or_else(|| limit("max_tokens_per_session", self.max_tokens_per_session))
+            .or_else(|| limit("max_cost_per_session", self.max_cost_per_session))
             .or_else(|| {
                 let count = self.tools.len();
                 (count > MOST_TOOLS).then(|| ("tools", format!("it names {count}; it may name {MOST_TOOLS} at most")))
@@ -153,6 +166,8 @@ mod tests {
             max_rounds: DEFAULT_ROUNDS,
             max_tool_calls: DEFAULT_TOOL_CALLS,
             request_seconds: DEFAULT_REQUEST_SECONDS,
+            max_tokens_per_session: None,
+            max_cost_per_session: None,
             refusal_message: None,
         }
     }
@@ -165,7 +180,7 @@ mod tests {
     #[test]
     fn a_value_out_of_its_range_is_told_by_its_name() {
         type Change = fn(&mut LlmSpec);
-        let cases: [(Change, &str, &str); 12] = [
+        let cases: [(Change, &str, &str); 14] = [
             (|spec| spec.model = " ".to_owned(), "model", "empty"),
             (|spec| spec.model = "m".repeat(201), "model", "201 bytes"),
             (|spec| spec.prompt = "\n".to_owned(), "prompt", "empty"),
@@ -176,6 +191,8 @@ mod tests {
             (|spec| spec.history_turns = 26, "history_turns", "0 to 25"),
             (|spec| spec.max_rounds = 0, "max_rounds", "1 to 20"),
             (|spec| spec.request_seconds = 121, "request_seconds", "1 to 120"),
+            (|spec| spec.max_tokens_per_session = Some(0), "max_tokens_per_session", "it is 0"),
+            (|spec| spec.max_cost_per_session = Some(-1), "max_cost_per_session", "it is -1"),
             (|spec| spec.tools = vec!["a".to_owned(), "a".to_owned()], "tools", "names a twice"),
             (|spec| spec.tools = (0..65).map(|n| format!("t{n}")).collect(), "tools", "names 65"),
         ];

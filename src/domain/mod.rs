@@ -18,6 +18,7 @@ pub mod json_text;
 pub mod keyword;
 pub mod keyword_answer;
 pub mod llm;
+pub mod llm_budget;
 pub mod message;
 pub mod message_plan;
 pub mod metric_sample;

@@ -24,6 +24,10 @@ const AFTER_OURS: f64 = 2.0;
 /// The longest wait after an interruption, in seconds. Each wait is twice the one before.
 const LONGEST_AFTER_INTERRUPTIONS: f64 = 120.0;
 
+/// For how many seconds messages wait for an agent that is not run for the moment. A later answer
+/// would come as a surprise.
+const LONGEST_POSTPONED: i64 = 300;
+
 /// What happens after a failure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Retry {
@@ -51,6 +55,9 @@ pub enum FailedAttempt {
     Agent { most_failures: i32 },
     /// We did, or the database, and it does not count.
     Ours,
+    /// The agent was not run, because what it needs is not to be used for so many seconds. It does
+    /// not count, until the messages have waited for too long.
+    Postponed { seconds: u32, waited_seconds: i64 },
     /// The process that ran the agent ended for an unknown reason, for the `count`th time.
     /// Interruptions are counted apart from failures.
     Interrupted { count: i32 },
@@ -71,6 +78,8 @@ pub fn of_turn(attempt: FailedAttempt, failures: i32) -> Retry {
         FailedAttempt::Agent { most_failures } if failures >= most_failures => return Retry::GiveUp,
         FailedAttempt::Agent { .. } => 0.5 * 2_f64.powi(failures.clamp(1, 10)),
         FailedAttempt::Ours => AFTER_OURS,
+        FailedAttempt::Postponed { waited_seconds, .. } if waited_seconds >= LONGEST_POSTPONED => return Retry::GiveUp,
+        FailedAttempt::Postponed { seconds, .. } => f64::from(seconds),
         FailedAttempt::Interrupted { count } if count >= MOST_INTERRUPTIONS => return Retry::GiveUp,
         FailedAttempt::Interrupted { count } => {
             (AFTER_OURS * 2_f64.powi((count - 1).clamp(0, 10))).min(LONGEST_AFTER_INTERRUPTIONS)
@@ -126,6 +135,8 @@ mod tests {
             (service, 4, None),
             (FailedAttempt::Agent { most_failures: 1 }, 0, None),
             (FailedAttempt::Ours, 1_000, Some(2.0)),
+            (FailedAttempt::Postponed { seconds: 7, waited_seconds: 299 }, 1_000, Some(7.0)),
+            (FailedAttempt::Postponed { seconds: 7, waited_seconds: 300 }, 0, None),
             (FailedAttempt::Stopping, 1_000, Some(0.0)),
             // It could not be counted.
             (interrupted(0), 0, Some(2.0)),

@@ -102,14 +102,15 @@ impl Problem {
     /// A template that is invalid (422), or that could not be checked now (503).
     pub fn of_template(code: &'static str, error: AgentError) -> Self {
         match error {
-            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
+            AgentError::Ours(what) | AgentError::NotNow { what, .. } | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "template_not_tried",
                 format!("the template could not be checked: {what}; try again"),
             ),
-            AgentError::Failed(what) | AgentError::OverLimit(what) | AgentError::Unusable(what) => {
-                Self::invalid(code, what)
-            }
+            AgentError::Failed(what)
+            | AgentError::OverLimit(what)
+            | AgentError::OverBudget(what)
+            | AgentError::Unusable(what) => Self::invalid(code, what),
         }
     }
 
@@ -219,7 +220,7 @@ impl From<AgentError> for Problem {
     /// The problem of a script that could not be checked.
     fn from(error: AgentError) -> Self {
         match error {
-            AgentError::Ours(what) | AgentError::Interrupted(what) => Self::new(
+            AgentError::Ours(what) | AgentError::NotNow { what, .. } | AgentError::Interrupted(what) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "script_not_checked",
                 format!("the script could not be checked: {what}; try again"),

@@ -18,9 +18,8 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, ModelAccess, OutboundRequest};
+use crate::agents::{Agent, AgentError, AgentRuntime, Headroom, MessageBody, OutboundRequest};
 use crate::channels::Channels;
-use crate::domain::agent::AgentSpec;
 use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::bounds;
 use crate::domain::job::JobKind;
@@ -38,7 +37,6 @@ use crate::jobs::spans;
 use crate::jobs::turns::converse::{TurnContext, converse};
 use crate::jobs::turns::failure::Failure;
 use crate::jobs::turns::messages::Allowance;
-use crate::jobs::turns::model_record::ModelRecord;
 use crate::jobs::turns::outcome::written;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
@@ -145,6 +143,7 @@ impl Turns {
 
     /// Retries a turn later after a failure, or settles it as failed.
     async fn settle_failure(&self, claim: &Claim, mut failure: Failure, ran: Duration) -> TurnOutcome {
+        failure.waited(claim);
         self.count_interruption(claim, &mut failure).await;
         if let Some(outcome) = self.put_off(claim, &failure).await {
             // An interruption becomes an error of the agent only when the turn is given up.
@@ -153,7 +152,10 @@ impl Turns {
             }
             return outcome;
         }
-        tracing::error!(error = %failure, "the agent failed too often; the turn was given up, and the contact gets the error_message of the agent, if there is one");
+        // The operators were told when the limit was reached, and are not told for each turn.
+        if failure.code != Some(AgentErrorCode::OverBudget) {
+            tracing::error!(error = %failure, "the agent failed too often; the turn was given up, and the contact gets the error_message of the agent, if there is one");
+        }
         self.settle_for_good(claim, &failure, ran).await
     }
 
@@ -285,7 +287,7 @@ impl Turns {
             };
             let mut allowance = Allowance::of(&version.settings, channel);
             let signing_secrets = self.signing_secrets(claim, version).await?;
-            let model = self.model_access(claim, version).await?;
+            let model = model_record::access(&self.storage, &self.key, claim, version).await?;
             let context = TurnContext { kind: version.spec.kind(), signing_secrets, model };
             let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;
@@ -318,19 +320,6 @@ impl Turns {
         }
         let secrets = agent::signing_secrets(&self.storage, &self.key, claim.agent_id);
         database::with_timeout(secrets).await.map_err(|error| Failure::of_ours(error.to_string()))
-    }
-
-    /// What a turn of a language model has besides. The key is read for each turn, so that a new
-    /// one is used at once.
-    async fn model_access(&self, claim: &Claim, version: &Version) -> Result<Option<ModelAccess>, Failure> {
-        match &version.spec {
-            AgentSpec::Script { .. } | AgentSpec::Http { .. } => Ok(None),
-            AgentSpec::Llm { .. } => {
-                let reading = storage::model::key(&self.storage, &self.key, claim.agent_id);
-                let key = database::with_timeout(reading).await.map_err(|error| Failure::of_ours(error.to_string()))?;
-                Ok(Some(ModelAccess { key, record: Arc::new(ModelRecord::of(&self.storage, claim)) }))
-            }
-        }
     }
 
     /// Fills in a template of the project. An error of the template is a failure of the agent that

@@ -27,6 +27,7 @@ pub mod message;
 pub mod metric_sample;
 pub mod migrate_error;
 pub mod model;
+pub mod model_budget;
 pub mod notifier;
 pub mod number;
 pub mod outbound_limits;

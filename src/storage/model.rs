@@ -1,4 +1,5 @@
 //! Language models: their keys, what a turn of a model did, and each request to a model.
+//! [`crate::storage::model_budget`] has what they may use.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -8,6 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::domain::llm::ModelFinish;
+use crate::domain::llm_budget::ModelPrice;
 use crate::failpoint;
 use crate::secret::{SecretContext, SecretKeys};
 use crate::storage::carrier_account::AccountError;
@@ -56,6 +58,12 @@ pub struct RequestRow<'a> {
     pub tokens: [Option<i32>; 4],
     pub milliseconds: i32,
     pub error: Option<&'a str>,
+    /// The cost, if the model has a price.
+    pub cost: Option<i64>,
+    /// How many tokens it used, as it counts against the limits.
+    pub used_tokens: i64,
+    /// What was reserved for it.
+    pub reservation: Uuid,
 }
 
 /// What earlier attempts of a turn kept, in order.
@@ -109,7 +117,7 @@ pub async fn add_request(
     request: &RequestRow<'_>,
 ) -> Result<(), sqlx::Error> {
     let ModelTurn { turn_id, project_id, session_id, agent_id, agent_version, attempt } = turn;
-    let RequestRow { round, model, finish, tokens: [prompt, cached, output, reasoning], milliseconds, error } = request;
+    let RequestRow { round, model, finish, tokens: [prompt, cached, output, reasoning], milliseconds, .. } = request;
     sqlx::query_file!(
         "sql/queries/model/add_request.sql",
         project_id,
@@ -126,21 +134,37 @@ pub async fn add_request(
         *output,
         *reasoning,
         milliseconds,
-        *error
+        request.error,
+        request.reservation,
+        request.used_tokens,
+        request.cost.unwrap_or(0),
+        request.cost
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// The key of an agent at its model's provider, if one was set.
-pub async fn key(storage: &Storage, keys: &SecretKeys, agent_id: Uuid) -> Result<Option<SecretString>, AccountError> {
-    let found = sqlx::query_file!("sql/queries/model/key.sql", agent_id)
-        .fetch_optional(&mut *storage.connection().await?)
-        .await?;
-    let Some(found) = found else { return Ok(None) };
+/// What a turn needs of an agent at its model's provider.
+#[derive(Debug)]
+pub struct Access {
+    /// The key, if one was set.
+    pub key: Option<SecretString>,
+    /// What the project pays for the model, if it has a price.
+    pub price: Option<ModelPrice>,
+}
+
+/// What a turn of an agent needs to use a model.
+pub async fn access(storage: &Storage, keys: &SecretKeys, agent_id: Uuid, model: &str) -> Result<Access, AccountError> {
+    let found = sqlx::query_file!("sql/queries/model/access.sql", agent_id, model).fetch_one(&mut *storage.connection().await?).await?;
     let context = SecretContext::of_model_key(found.project_id, agent_id);
-    Ok(Some(keys.decrypt(&context, &found.key_id, &found.encrypted)?))
+    let key = match found.key_id.zip(found.encrypted) {
+        Some((key_id, encrypted)) => Some(keys.decrypt(&context, &key_id, &encrypted)?),
+        None => None,
+    };
+    let price = found.input.zip(found.output);
+    let price = price.map(|(input, output)| ModelPrice { input, cached_input: found.cached_input, output });
+    Ok(Access { key, price })
 }
 
 /// Sets the key of an agent at its model's provider.

@@ -79,6 +79,10 @@ pub struct Settings {
     /// Quiet hours by the contact's clock: both or none.
     pub quiet_from: Option<NaiveTime>,
     pub quiet_until: Option<NaiveTime>,
+    /// How many tokens language models may use on a day of UTC; 0 is off.
+    pub llm_max_tokens_per_day: i64,
+    /// The same for their cost, in millionths of the currency of the prices.
+    pub llm_max_cost_per_day: i64,
     pub created_at: DateTime<Utc>,
 }
 

@@ -44,6 +44,7 @@ mod inbound_sms;
 mod keywords;
 mod landlines;
 mod llm_agents;
+mod llm_caps;
 mod logs;
 mod memory_carrier;
 mod messaging_services;

@@ -115,6 +115,9 @@ fn of_a_model(operation: &'static str) -> Vec<Saved> {
         beyond("llm.max_rounds", 1, 20),
         beyond("llm.max_tool_calls", 0, 50),
         beyond("llm.request_seconds", 1, 120),
+        saved(operation, "llm.max_tokens_per_session", [json!(0), json!(-1), json!(1_000_000_000_001_i64), json!("5")]),
+        // A limit of the cost without a price would never be reached.
+        saved(operation, "llm.max_cost_per_session", [json!(0), json!(1_000_000_000_001_i64), json!(100)]),
         saved(operation, "llm.refusal_message", [json!(""), json!("  "), long(1601), emoji()]),
     ]
 }
@@ -204,6 +207,12 @@ fn of_a_project() -> Vec<Saved> {
             &[json!("25:00"), json!("9pm"), json!("24:00"), json!("08:00"), json!("21:00:00"), json!("")],
         ),
         project("quiet_hours.until", &[json!("25:00"), json!("21:00"), json!(8)]),
+        project("llm_max_tokens_per_day", &[json!(-1), json!(1_000_000_000_001_i64), json!("5"), json!(null)]),
+        project("llm_max_cost_per_day", &[json!(-1), json!(1_000_000_000_001_i64), json!(0.5), json!(null)]),
+        project(
+            "llm_prices",
+            &[json!("small"), json!([{"model": "a"}]), json!([{"model": "a", "input": -1, "output": 0}])],
+        ),
     ]
 }
 

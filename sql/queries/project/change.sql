@@ -22,9 +22,11 @@ update project
                          else help_words end,
        default_number = case when $2::jsonb ? 'default_number' then $2::jsonb ->> 'default_number' else default_number end,
        quiet_from = case when $2::jsonb ? 'quiet_from' then ($2::jsonb ->> 'quiet_from')::time else quiet_from end,
-       quiet_until = case when $2::jsonb ? 'quiet_until' then ($2::jsonb ->> 'quiet_until')::time else quiet_until end
+       quiet_until = case when $2::jsonb ? 'quiet_until' then ($2::jsonb ->> 'quiet_until')::time else quiet_until end,
+       llm_max_tokens_per_day = coalesce(($2::jsonb ->> 'llm_max_tokens_per_day')::bigint, llm_max_tokens_per_day),
+       llm_max_cost_per_day = coalesce(($2::jsonb ->> 'llm_max_cost_per_day')::bigint, llm_max_cost_per_day)
  where id = $1
 returning id, name, texts_per_contact_per_minute, repeats_in_five_minutes, texts_per_project_per_minute,
           outbound_per_contact_per_hour, outbound_per_contact_per_day, outbound_per_project_per_minute, outbound_per_project_per_day,
           allowed_countries, help_message, opt_out_message, opt_in_message, default_number, opt_out_words, opt_in_words, help_words,
-          quiet_from, quiet_until, created_at
+          quiet_from, quiet_until, llm_max_tokens_per_day, llm_max_cost_per_day, created_at

@@ -67,7 +67,7 @@ impl Caller {
 
     /// Posts JSON and reads the answer. The error says what went wrong, after "the agent's service"
     /// or the like, and has nothing of the URL, whose query may contain a secret.
-    pub(in crate::agents) async fn post(&self, post: Post) -> Result<Reply, String> {
+    pub(in crate::agents) async fn post(&self, post: Post) -> Result<Reply, NoReply> {
         let Post { url, mut headers, body, timeout } = post;
         let client = match transport(&url) {
             Transport::Tls => &self.tls,
@@ -76,13 +76,15 @@ impl Caller {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let describe = |error: reqwest::Error| describe(&error, timeout);
+        let describe =
+            |error: reqwest::Error| NoReply { is_unsent: error.is_connect(), what: describe(&error, timeout) };
         let mut answer =
             client.post(url).headers(headers).body(body).timeout(timeout).send().await.map_err(describe)?;
         let mut bytes = Vec::new();
         while let Some(part) = answer.chunk().await.map_err(describe)? {
             if bytes.len() + part.len() > MOST_BYTES {
-                return Err(format!("answered with more than {} KiB", MOST_BYTES / 1024));
+                let what = format!("answered with more than {} KiB", MOST_BYTES / 1024);
+                return Err(NoReply { what, is_unsent: false });
             }
             bytes.extend_from_slice(&part);
         }
@@ -147,6 +149,14 @@ pub(in crate::agents) struct Post {
     pub(in crate::agents) body: Vec<u8>,
     /// How long the service has for the whole answer.
     pub(in crate::agents) timeout: Duration,
+}
+
+/// Why there is no answer of a service.
+pub(in crate::agents) struct NoReply {
+    /// What went wrong, after "the agent's service" or the like.
+    pub(in crate::agents) what: String,
+    /// Whether the service certainly got no request.
+    pub(in crate::agents) is_unsent: bool,
 }
 
 /// The answer of a service.
@@ -218,7 +228,8 @@ impl HttpAgent {
         let url = caller.parse_url(url).map_err(|what| failed(format!("can't be called: {what}")))?;
         let body = request_body(&conversation, &input).map_err(|error| failed(format!("can't be called: {error}")))?;
         let headers = headers(&input, &body).map_err(|error| failed(format!("can't be called: {error}")))?;
-        let reply = caller.post(Post { url, headers, body, timeout: *timeout }).await.map_err(failed)?;
+        let reply = caller.post(Post { url, headers, body, timeout: *timeout }).await;
+        let reply = reply.map_err(|no_reply| failed(no_reply.what))?;
         if reply.status == StatusCode::NO_CONTENT {
             return Ok(Answer { state: conversation.state, language: conversation.language, ..Answer::default() });
         }

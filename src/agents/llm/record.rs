@@ -5,10 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::agents::AgentError;
 use crate::agents::tool::ToolAnswer;
 use crate::domain::llm::ModelFinish;
+use crate::domain::llm_budget::ModelTokens;
 
 /// The future of a record.
 pub type Recording<'a, T> = Pin<Box<dyn Future<Output = Result<T, AgentError>> + Send + 'a>>;
@@ -24,7 +26,11 @@ pub trait TurnRecord: Send + Sync + std::fmt::Debug {
     /// Keeps a call with its result, before the next one runs.
     fn call(&self, call: KeptCall) -> Recording<'_, ()>;
 
-    /// Counts a request to the model.
+    /// Counts the most that a request may use, before it is made. Fails if the session or the
+    /// project has reached a limit.
+    fn reserve(&self, most: ModelTokens) -> Recording<'_, Uuid>;
+
+    /// Counts a request that was made, and what it used instead of what was reserved for it.
     fn request(&self, request: ModelRequest) -> Recording<'_, ()>;
 }
 
@@ -53,6 +59,10 @@ pub struct KeptCall {
 /// A request to the model, as it is counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRequest {
+    /// What was reserved for it.
+    pub reservation: Uuid,
+    /// What it used, as it counts against the limits.
+    pub used: ModelTokens,
     /// The round, from 0.
     pub round: i32,
     /// The provider's name of the model.

@@ -9,15 +9,17 @@ use url::Url;
 use uuid::Uuid;
 
 use super::LlmAgent;
+use super::history::tokens;
 use super::outcome::{self, Refusal};
 use super::reader::{self, Completion, Usage};
 use super::record::{ModelRequest, TurnRecord};
 use super::request;
 use crate::agents::AgentError;
-use crate::agents::http::{Caller, Post, Reply};
+use crate::agents::http::{Caller, NoReply, Post, Reply};
 use crate::agents::tool::Tool;
 use crate::domain::bounds;
 use crate::domain::llm::ModelFinish;
+use crate::domain::llm_budget::ModelTokens;
 
 /// The pauses before a request is repeated within a turn.
 const PAUSES: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
@@ -72,17 +74,19 @@ impl Server<'_> {
             let body = request::body(&self.agent.spec, wanted.messages, wanted.tools, wanted.most_tokens, &refused);
             let (what, after) = match self.send(wanted, &body).await? {
                 Sent::Completion(completion) => return Ok(*completion),
-                Sent::Refused(Refusal::Later(after), what) => (what, after),
-                Sent::Refused(Refusal::Parameter(parameter), _) if !refused.contains(&parameter) => {
-                    self.agent.leave_out(parameter);
-                    continue;
-                }
-                Sent::Refused(Refusal::Parameter(_) | Refusal::Unusable, what) => return Err(failed(what)),
-                Sent::Refused(Refusal::TooLong, _) => return Err(NotAnswered::TooLong),
-                Sent::Refused(Refusal::Operator(must), _) => {
-                    let text = format!("the model's server {}", must.text());
-                    return Err(NotAnswered::Failed(AgentError::Unusable(text)));
-                }
+                Sent::Refused { refusal, what, .. } => match refusal {
+                    Refusal::Later(after) => (what, after),
+                    Refusal::Parameter(parameter) if !refused.contains(&parameter) => {
+                        self.agent.leave_out(parameter);
+                        continue;
+                    }
+                    Refusal::Parameter(_) | Refusal::Unusable => return Err(failed(what)),
+                    Refusal::TooLong => return Err(NotAnswered::TooLong),
+                    Refusal::Operator(must) => {
+                        let text = format!("the model's server {}", must.text());
+                        return Err(NotAnswered::Failed(AgentError::Unusable(text)));
+                    }
+                },
             };
             let Some(pause) = pauses.next() else { return Err(failed(what)) };
             let pause = after.unwrap_or(pause);
@@ -94,15 +98,21 @@ impl Server<'_> {
         }
     }
 
-    /// Sends one request, and counts it.
+    /// Sends one request, and counts it: before it, the most that it may use, and after it, what it
+    /// used.
     async fn send(&self, wanted: &Wanted<'_>, body: &Value) -> Result<Sent, NotAnswered> {
+        let body = body.to_string();
+        let most = ModelTokens { prompt: count(tokens(&body)), cached: 0, output: wanted.most_tokens.into() };
+        let reservation = self.record.reserve(most).await.map_err(NotAnswered::Failed)?;
         let began = Instant::now();
-        let sent = self.exchange(wanted, body).await;
+        let sent = self.exchange(wanted, body.into_bytes()).await;
         let (finish, usage, error) = match &sent {
             Sent::Completion(completion) => (ModelFinish::from(completion.finish), completion.usage, None),
-            Sent::Refused(_, what) => (ModelFinish::Failed, Usage::default(), Some(bounds::error(what))),
+            Sent::Refused { what, .. } => (ModelFinish::Failed, Usage::default(), Some(bounds::error(what))),
         };
         let request = ModelRequest {
+            reservation,
+            used: sent.used(most),
             round: wanted.round,
             model: self.agent.spec.model.clone(),
             finish,
@@ -117,27 +127,30 @@ impl Server<'_> {
         Ok(sent)
     }
 
-    async fn exchange(&self, wanted: &Wanted<'_>, body: &Value) -> Sent {
-        let later = |what: String| Sent::Refused(Refusal::Later(None), what);
+    async fn exchange(&self, wanted: &Wanted<'_>, body: Vec<u8>) -> Sent {
         let spec = &self.agent.spec;
         let url = match address(&self.agent.caller, &spec.base_url) {
             Ok(url) => url,
-            Err(what) => return Sent::Refused(Refusal::Unusable, format!("can't be called: {what}")),
+            Err(what) => return Sent::free(Refusal::Unusable, format!("can't be called: {what}")),
         };
         let timeout = Duration::from_secs(u64::try_from(spec.request_seconds).unwrap_or_default());
-        let bytes = body.to_string().into_bytes();
-        let reply = match self.agent.caller.post(Post { url, headers: self.headers(), body: bytes, timeout }).await {
+        let reply = match self.agent.caller.post(Post { url, headers: self.headers(), body, timeout }).await {
             Ok(reply) => reply,
-            Err(what) => return later(what),
+            Err(NoReply { what, is_unsent }) => {
+                return Sent::Refused { refusal: Refusal::Later(None), what, is_free: is_unsent };
+            }
         };
         if reply.status.is_success() {
             return match reader::read(&reply.body, wanted.prefix) {
                 Ok(completion) => Sent::Completion(Box::new(completion)),
-                Err(what) => later(format!("gave {what}")),
+                Err(what) => {
+                    let what = format!("gave {what}");
+                    Sent::Refused { refusal: Refusal::Later(None), what, is_free: false }
+                }
             };
         }
         let refusal = outcome::of_status(reply.status.as_u16(), retry_after(&reply.headers), &reply.body);
-        Sent::Refused(refusal, format!("answered {}{}", reply.status, told(&reply)))
+        Sent::free(refusal, format!("answered {}{}", reply.status, told(&reply)))
     }
 
     fn headers(&self) -> HeaderMap {
@@ -157,8 +170,44 @@ impl Server<'_> {
 /// What became of one request.
 enum Sent {
     Completion(Box<Completion>),
-    /// It was refused: what follows, and what happened, after "the model's server".
-    Refused(Refusal, String),
+    Refused {
+        /// What follows.
+        refusal: Refusal,
+        /// What happened, after "the model's server".
+        what: String,
+        /// Whether the provider certainly charges nothing: it refused the request or never got it.
+        is_free: bool,
+    },
+}
+
+impl Sent {
+    fn free(refusal: Refusal, what: String) -> Self {
+        Self::Refused { refusal, what, is_free: true }
+    }
+
+    /// What the request used. Where the server does not say, it is estimated. A request whose
+    /// answer was lost counts with the most that it may use.
+    fn used(&self, most: ModelTokens) -> ModelTokens {
+        match self {
+            Self::Refused { is_free: true, .. } => ModelTokens::default(),
+            Self::Refused { .. } => most,
+            Self::Completion(completion) => {
+                let Usage { prompt, cached, output, .. } = completion.usage;
+                // Some servers say 0 for all.
+                let told = |said: Option<i32>| said.filter(|said| *said > 0).map(i64::from);
+                let estimated = || count(tokens(&completion.message.to_string()));
+                ModelTokens {
+                    prompt: told(prompt).unwrap_or(most.prompt),
+                    cached: told(cached).unwrap_or(0),
+                    output: told(output).unwrap_or_else(estimated),
+                }
+            }
+        }
+    }
+}
+
+fn count(tokens: usize) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
 }
 
 /// The names of an error of the provider. Its message may repeat what the contact wrote, or the

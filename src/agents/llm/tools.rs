@@ -81,7 +81,13 @@ pub(super) async fn run(
         Ok(answer) => Ok(Ok(answer)),
         // The model may call it otherwise, or say that it did not work.
         Err(AgentError::Failed(what) | AgentError::OverLimit(what)) => Ok(Err(what)),
-        Err(error @ (AgentError::Unusable(_) | AgentError::Ours(_) | AgentError::Interrupted(_))) => Err(error),
+        Err(
+            error @ (AgentError::Unusable(_)
+            | AgentError::OverBudget(_)
+            | AgentError::NotNow { .. }
+            | AgentError::Ours(_)
+            | AgentError::Interrupted(_)),
+        ) => Err(error),
     }
 }
 

@@ -196,10 +196,12 @@ fn of_template(answer: Result<Response, AgentError>) -> Result<Response, AgentEr
         Ok(response) => return Ok(response),
     };
     Err(match error {
-        ours @ (AgentError::Ours(_) | AgentError::Interrupted(_)) => ours,
-        AgentError::Failed(_) | AgentError::OverLimit(_) | AgentError::Unusable(_) => AgentError::OverLimit(
-            "it takes more time or memory than a template may: half a second of a processor and 96 MiB".to_owned(),
-        ),
+        ours @ (AgentError::Ours(_) | AgentError::NotNow { .. } | AgentError::Interrupted(_)) => ours,
+        AgentError::Failed(_) | AgentError::OverBudget(_) | AgentError::OverLimit(_) | AgentError::Unusable(_) => {
+            AgentError::OverLimit(
+                "it takes more time or memory than a template may: half a second of a processor and 96 MiB".to_owned(),
+            )
+        }
     })
 }
 

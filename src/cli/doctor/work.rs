@@ -3,7 +3,7 @@
 
 use super::Findings;
 use crate::domain::{agent_error, bounds};
-use crate::storage::{Storage, health, invariant, outbound_limits, quiet_hours, rollup};
+use crate::storage::{Storage, health, invariant, model_budget, outbound_limits, quiet_hours, rollup};
 use crate::telemetry::masked;
 
 /// A job that is older than this is stuck: by then a lease, the search for an unknown delivery and
@@ -23,6 +23,7 @@ pub(super) async fn check_work(storage: &Storage, findings: &mut Findings) {
     check_invariants(storage, findings).await;
     for (what, result) in [
         ("limits", check_limits(storage, findings).await),
+        ("models", check_models(storage, findings).await),
         ("due", check_backlog(storage, findings).await),
         ("unclaimed", check_unclaimed(storage, findings).await),
         ("set aside", check_set_aside(storage, findings).await),
@@ -97,6 +98,23 @@ async fn check_rollups(storage: &Storage, findings: &mut Findings) -> Result<(),
         findings.ok("rollups", &format!("{backlog_hours} older hours are still to be counted"));
     } else {
         findings.ok("rollups", &format!("the counts for dashboards are current; {marked} late changes wait"));
+    }
+    Ok(())
+}
+
+/// Reports projects whose language models have used what they may today: contacts get error
+/// messages.
+async fn check_models(storage: &Storage, findings: &mut Findings) -> Result<(), sqlx::Error> {
+    let spent = model_budget::spent(&mut *storage.connection().await?).await?;
+    if spent.is_empty() {
+        findings.ok("models", "no project has used what its language models may use today");
+    }
+    for model_budget::Spent { name, refused } in spent {
+        let found = format!(
+            "the project {name:?} has used what its language models may use today; {refused} requests were not made"
+        );
+        let repair = "is an agent used too much? if not, raise llm_max_tokens_per_day or llm_max_cost_per_day: PATCH /v1/project; the day ends at midnight UTC";
+        findings.bad("models", &found, repair);
     }
     Ok(())
 }

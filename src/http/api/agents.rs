@@ -19,11 +19,12 @@ use super::lists::{self, List};
 use super::visible::named;
 use super::{ApiState, Group};
 use crate::agents::SpecError;
-use crate::domain::agent::Environment;
+use crate::domain::agent::{AgentSpec, Environment};
 use crate::domain::agent_error::LastError;
 use crate::http::problem::Problem;
 use crate::outbound_http::standard_webhooks;
 use crate::storage::agent::{self, AgentSecrets, NewVersion};
+use crate::storage::model_budget;
 use crate::storage::refused_by;
 use settings::{AgentVersion, NewAgentVersion};
 
@@ -242,6 +243,19 @@ async fn validate(state: &ApiState, project_id: Uuid, version: NewAgentVersion) 
         SpecError::Refused { code, detail } => Problem::invalid(code, detail),
         SpecError::Unchecked(error) => error.into(),
     })?;
+    if let AgentSpec::Llm { llm, .. } = &version.spec
+        && llm.max_cost_per_session.is_some()
+    {
+        // Without a price the requests would cost nothing, and the limit would never be reached.
+        let prices = model_budget::prices(&mut *state.storage.connection().await?, project_id).await?;
+        if !prices.iter().any(|price| price.model == llm.model) {
+            let detail = format!(
+                "llm.max_cost_per_session needs a price of the model {:?}; set it first: PATCH /v1/project with llm_prices, or limit llm.max_tokens_per_session",
+                llm.model
+            );
+            return Err(Problem::invalid("llm_refused", detail));
+        }
+    }
     Ok(version)
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/project`: the caller's project and its settings.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, NaiveTime, Utc};
 use poem::web::Data;
 use poem_openapi::payload::Json;
@@ -15,6 +17,7 @@ use crate::domain::keyword::OwnWords;
 use crate::domain::outbound_limit::OutboundLimit;
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
+use crate::storage::model_budget::{self, PriceRow};
 use crate::storage::{country, number, project};
 
 /// `/v1/project`
@@ -88,6 +91,26 @@ struct KeywordChanges {
     help: MaybeUndefined<Vec<String>>,
 }
 
+/// What the project pays for the tokens of a model, in millionths of a currency of its choice.
+/// `1000000` is one dollar, if all prices are in dollars.
+#[derive(Object)]
+#[oai(deny_unknown_fields, skip_serializing_if_is_none)]
+struct ModelPrice {
+    /// The model, as `llm.model` of the agents names it.
+    #[oai(validator(min_length = 1, max_length = 200))]
+    model: String,
+    /// What a million tokens of requests cost (0 to 1000000000000).
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "0")))]
+    input: i64,
+    /// What a million tokens of requests cost that the provider had cached. Without it as much as
+    /// the others.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "0")))]
+    cached_input: Option<i64>,
+    /// What a million tokens of answers cost.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "0")))]
+    output: i64,
+}
+
 /// A project with its settings.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
@@ -119,6 +142,13 @@ struct Project {
     /// The number that sends if nothing else decides.
     default_number: Option<String>,
     quiet_hours: Option<QuietHours>,
+    /// How many tokens language models may use on a day of UTC. 0 means no limit.
+    llm_max_tokens_per_day: i64,
+    /// How much they may cost on a day of UTC, in the unit of `llm_prices`. 0 means no limit. A
+    /// model without a price costs nothing.
+    llm_max_cost_per_day: i64,
+    /// What the project pays for models.
+    llm_prices: Vec<ModelPrice>,
     created_at: DateTime<Utc>,
 }
 
@@ -157,6 +187,18 @@ struct ProjectChanges {
     /// A number of the project.
     default_number: MaybeUndefined<String>,
     quiet_hours: MaybeUndefined<QuietHours>,
+    /// How many tokens language models may use on a day of UTC (0 to 1000000000000). 0 means no
+    /// limit. Over it, contacts get the error message of the agent.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "0")))]
+    llm_max_tokens_per_day: MaybeUndefined<i64>,
+    /// How much they may cost on a day of UTC, in the unit of `llm_prices` (0 to 1000000000000). 0
+    /// means no limit.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "0")))]
+    llm_max_cost_per_day: MaybeUndefined<i64>,
+    /// What the project pays for models: up to 100, each once. They replace those that it had. Null
+    /// removes them.
+    #[oai(validator(max_items = 100))]
+    llm_prices: MaybeUndefined<Vec<ModelPrice>>,
 }
 
 #[OpenApi(tag = "Group::Project")]
@@ -164,7 +206,10 @@ impl Api {
     /// Read the project and its settings
     #[oai(path = "/project", method = "get", operation_id = "get_project")]
     async fn get(&self, state: Data<&ApiState>, caller: Caller) -> Result<Json<Project>, Problem> {
-        Ok(Json(project::settings(&mut *state.storage.connection().await?, caller.reader()).await?.into()))
+        let mut connection = state.storage.connection().await?;
+        let settings = project::settings(&mut connection, caller.reader()).await?;
+        let prices = model_budget::prices(&mut connection, caller.reader()).await?;
+        Ok(Json(Project::of(settings, prices)))
     }
 
     /// Change the project and its settings
@@ -200,6 +245,7 @@ impl Api {
         }
         let keywords = keyword_changes(std::mem::take(&mut requested.keywords));
         let limits = WantedLimits::of(&requested);
+        let prices = price_changes(std::mem::take(&mut requested.llm_prices))?;
         let mut changes = changed(requested)?;
         let mut transaction = state.storage.transaction().await?;
         if let Some(keywords) = keywords {
@@ -208,8 +254,12 @@ impl Api {
         }
         let changed = project::change(&mut transaction, project_id, &changes).await?;
         limits.refuse_unreachable(&changed)?;
+        if let Some(prices) = prices {
+            model_budget::set_prices(&mut transaction, project_id, &prices).await?;
+        }
+        let prices = model_budget::prices(&mut transaction, project_id).await?;
         transaction.commit().await?;
-        Ok(Json(changed.into()))
+        Ok(Json(Project::of(changed, prices)))
     }
 }
 
@@ -249,6 +299,25 @@ impl WantedLimits {
         }
         Ok(())
     }
+}
+
+/// The prices that a request sets. `None`: it leaves them as they are.
+fn price_changes(given: MaybeUndefined<Vec<ModelPrice>>) -> Result<Option<Vec<PriceRow>>, Problem> {
+    let given = match given {
+        MaybeUndefined::Undefined => return Ok(None),
+        MaybeUndefined::Null => Vec::new(),
+        MaybeUndefined::Value(given) => given,
+    };
+    let mut models = BTreeSet::new();
+    for ModelPrice { model, .. } in &given {
+        named("llm_prices.model", model, "give the name of the model, as the agents have it")?;
+        if !models.insert(model) {
+            let detail = format!("llm_prices has the model {model:?} twice; give each model one price");
+            return Err(Problem::invalid("value_refused", detail));
+        }
+    }
+    let row = |ModelPrice { model, input, cached_input, output }| PriceRow { model, input, cached_input, output };
+    Ok(Some(given.into_iter().map(row).collect()))
 }
 
 /// The lists of keywords that a request changes. `None`: it changes none.
@@ -344,6 +413,12 @@ fn changed(requested: ProjectChanges) -> Result<Map<String, Value>, Problem> {
             (MaybeUndefined::Value(from.into()), MaybeUndefined::Value(until.into()))
         }
     };
+    for (limit, value) in [
+        ("llm_max_tokens_per_day", requested.llm_max_tokens_per_day),
+        ("llm_max_cost_per_day", requested.llm_max_cost_per_day),
+    ] {
+        change(limit, given(changes::value(limit, value)?.map(Value::from)));
+    }
     change("quiet_from", from);
     change("quiet_until", until);
     Ok(changes)
@@ -365,8 +440,8 @@ fn time_of_day(text: &str) -> Result<String, Problem> {
     })
 }
 
-impl From<project::Settings> for Project {
-    fn from(settings: project::Settings) -> Self {
+impl Project {
+    fn of(settings: project::Settings, prices: Vec<PriceRow>) -> Self {
         let clock = |time: NaiveTime| time.format("%H:%M").to_string();
         Self {
             id: settings.id,
@@ -394,6 +469,17 @@ impl From<project::Settings> for Project {
                 .quiet_from
                 .zip(settings.quiet_until)
                 .map(|(from, until)| QuietHours { from: clock(from), until: clock(until) }),
+            llm_max_tokens_per_day: settings.llm_max_tokens_per_day,
+            llm_max_cost_per_day: settings.llm_max_cost_per_day,
+            llm_prices: prices
+                .into_iter()
+                .map(|PriceRow { model, input, cached_input, output }| ModelPrice {
+                    model,
+                    input,
+                    cached_input,
+                    output,
+                })
+                .collect(),
             created_at: settings.created_at,
         }
     }

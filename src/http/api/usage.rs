@@ -10,6 +10,7 @@ use super::auth::Caller;
 use super::{ApiState, Group, lists};
 use crate::domain::outbound_limit::OutboundLimit;
 use crate::http::problem::Problem;
+use crate::storage::model_budget::{self, UsedToday};
 use crate::storage::outbound_limits;
 
 /// `/v1/usage`
@@ -28,15 +29,30 @@ struct LimitUsage {
     resets_at: Option<DateTime<Utc>>,
 }
 
+/// What the language models of the project used on this day of UTC. Requests that run count with
+/// the most that they may use.
+#[derive(Object)]
+struct ModelUsage {
+    /// How many tokens they may use. 0 means no limit.
+    most_tokens: i64,
+    tokens: i64,
+    /// How much they may cost, in the unit of the project's `llm_prices`. 0 means no limit.
+    most_cost: i64,
+    cost: i64,
+    /// When the day ends.
+    resets_at: DateTime<Utc>,
+}
+
 /// How much of the project's limits is used.
 #[derive(Object)]
 struct Usage {
     outbound: Vec<LimitUsage>,
+    llm: ModelUsage,
 }
 
 #[OpenApi(tag = "Group::Project")]
 impl Api {
-    /// Read how much of the project's outbound limits is used
+    /// Read how much of the project's limits is used
     #[oai(path = "/usage", method = "get", operation_id = "get_usage")]
     async fn get(
         &self,
@@ -48,12 +64,15 @@ impl Api {
     ) -> Result<Json<Usage>, Problem> {
         let project_id = caller.reader();
         let contact = lists::contact(contact.0)?;
-        let used =
-            outbound_limits::usage(&mut *state.storage.connection().await?, project_id, contact.as_deref()).await?;
+        let mut connection = state.storage.connection().await?;
+        let used = outbound_limits::usage(&mut connection, project_id, contact.as_deref()).await?;
+        let UsedToday { most_tokens, most_cost, tokens, cost, resets_at } =
+            model_budget::used_today(&mut connection, project_id).await?;
+        let llm = ModelUsage { most_tokens, tokens, most_cost, cost, resets_at };
         let of = |used: outbound_limits::Usage| {
             let outbound_limits::Usage { limit, most, sent, resets_at } = used;
             LimitUsage { limit, most, sent, resets_at }
         };
-        Ok(Json(Usage { outbound: used.into_iter().map(of).collect() }))
+        Ok(Json(Usage { outbound: used.into_iter().map(of).collect(), llm }))
     }
 }

@@ -36,6 +36,13 @@ impl Failure {
                 let code = Some(AgentErrorCode::WorkerLost);
                 return Self { attempt, settings, skip: SkipReason::WorkerLost, code, ..Self::of_ours(what.clone()) };
             }
+            AgentError::NotNow { what, seconds } => {
+                let settings = Some(Box::new(version.settings.clone()));
+                let attempt = FailedAttempt::Postponed { seconds: *seconds, waited_seconds: 0 };
+                let code = Some(AgentErrorCode::Failed);
+                return Self { attempt, settings, code, ..Self::of_ours(what.clone()) };
+            }
+            AgentError::OverBudget(_) => (AgentErrorCode::OverBudget, 1),
             // A retry of an unreadable script would fail again. A script that exceeded a limit
             // would do so again, and slow down other scripts.
             AgentError::Unusable(_) => (AgentErrorCode::Unusable, 1),
@@ -70,15 +77,24 @@ impl Failure {
         }
     }
 
+    /// Records how long the messages of the turn have waited.
+    pub(crate) fn waited(&mut self, claim: &Claim) {
+        if let FailedAttempt::Postponed { waited_seconds, .. } = &mut self.attempt {
+            *waited_seconds = (claim.claimed_at - claim.created_at).num_seconds();
+        }
+    }
+
     /// Whether the turn is retried, after this many earlier failures of the agent.
     pub(crate) fn retry(&self, failures: i32) -> Retry {
         retry::of_turn(self.attempt, failures)
     }
 
     /// Records the failure as the last error of the agent, if it is one. The turn does not depend
-    /// on it.
+    /// on it. What keeps an agent from being run was recorded before, with its reason.
     pub(crate) async fn record(&self, storage: &Storage, claim: &Claim) {
-        let Some(code) = self.code else { return };
+        let is_recorded =
+            self.code == Some(AgentErrorCode::OverBudget) || matches!(self.attempt, FailedAttempt::Postponed { .. });
+        let Some(code) = self.code.filter(|_| !is_recorded) else { return };
         let turn = FailedTurn {
             project_id: claim.project_id,
             agent_id: claim.agent_id,

@@ -68,7 +68,7 @@ const QUARANTINE_REASONS: &[&str] = &[
 ];
 
 /// What became of a call of an agent: its answer, or the kind of its error.
-const AGENT_RESULTS: &[&str] = &["ok", "failed", "over_limit", "unusable", "interrupted", "not_run"];
+const AGENT_RESULTS: &[&str] = &["ok", "failed", "over_limit", "over_budget", "unusable", "interrupted", "not_run"];
 
 /// The classes of errors, and `none` where the carrier reported a failure without a code.
 const FAILURE_CLASSES: &[&str] = &and_none::<{ DeliveryErrorClass::WORDS.len() + 1 }>(DeliveryErrorClass::WORDS);
@@ -197,6 +197,9 @@ table! {
 
     Counter REPLY_REMOVALS = "textback_reply_removals_total", ["what": &["link", "phone_number"]],
         "Links and phone numbers that were removed from texts of agents, because they were neither allowed nor seen.";
+
+    Counter LLM_BUDGET_REFUSALS = "textback_llm_budget_refusals_total", ["limit": &["session", "project"]],
+        "Requests to language models that were not made, because the session or the project had reached its limit.";
 
     Counter DELIVERIES = "textback_deliveries_total", ["outcome": Outcome::WORDS],
         "Attempts to send a message, by their outcome.";

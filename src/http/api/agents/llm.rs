@@ -79,6 +79,14 @@ pub(super) struct NewLlm {
     /// How many seconds one request to the model may take (1 to 120). A turn has 60 in all.
     #[oai(default = "default_request_seconds", validator(maximum(value = "120"), minimum(value = "1")))]
     request_seconds: i32,
+    /// How many tokens the requests of a session may use (1 to 1000000000000). When they are used,
+    /// the contact gets the error message. Without it there is no limit.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "1")))]
+    max_tokens_per_session: Option<i64>,
+    /// How much the requests of a session may cost, in millionths of the currency of the project's
+    /// `llm_prices` (1 to 1000000000000). The project must have a price for the model.
+    #[oai(validator(maximum(value = "1000000000000"), minimum(value = "1")))]
+    max_cost_per_session: Option<i64>,
     /// What the contact gets where the model, or the filter of its provider, declines to answer.
     /// Without it the contact gets the error message.
     #[oai(validator(min_length = 1, max_length = 1600))]
@@ -112,6 +120,8 @@ impl NewLlm {
             max_rounds: self.max_rounds,
             max_tool_calls: self.max_tool_calls,
             request_seconds: self.request_seconds,
+            max_tokens_per_session: self.max_tokens_per_session,
+            max_cost_per_session: self.max_cost_per_session,
             refusal_message: self.refusal_message,
         };
         Ok((spec, self.api_key.map(SecretString::from)))
@@ -134,6 +144,8 @@ pub(super) struct Llm {
     max_rounds: i32,
     max_tool_calls: i32,
     request_seconds: i32,
+    max_tokens_per_session: Option<i64>,
+    max_cost_per_session: Option<i64>,
     refusal_message: Option<String>,
 }
 
@@ -152,6 +164,8 @@ impl From<LlmSpec> for Llm {
             max_rounds: spec.max_rounds,
             max_tool_calls: spec.max_tool_calls,
             request_seconds: spec.request_seconds,
+            max_tokens_per_session: spec.max_tokens_per_session,
+            max_cost_per_session: spec.max_cost_per_session,
             refusal_message: spec.refusal_message,
         }
     }
