@@ -1,11 +1,11 @@
 //! One attempt to bring a number at its carrier to its desired state. It writes no row.
 
-use crate::carriers::Carrier;
 use crate::carriers::error::{CarrierError, CarrierErrorKind};
 use crate::carriers::number::{
     CarrierNumber, Freshness, InboundRoute, NumberSearch, RegistrationFacts, RegistrationQuery,
 };
 use crate::carriers::webhook::WebhookUrls;
+use crate::carriers::{Carrier, Carriers};
 use crate::domain::carrier_account::CarrierAccount;
 use crate::domain::number::{
     DesiredState, NumberRefusal, NumberType, RegistrationPolicy, RegistrationStatus, WebhookState, is_toll_free,
@@ -318,6 +318,21 @@ impl Attempt<'_> {
         }
         Ok(())
     }
+}
+
+/// Why a number could not be attached without buying it. Nothing is changed.
+pub async fn refusal_of_unbought(
+    carriers: &Carriers,
+    account: &CarrierAccount,
+    number: &str,
+) -> Result<Option<Refusal>, CarrierError> {
+    let number = number.to_owned();
+    let owned = carriers.of(account).find_number(account, &number).await?;
+    Ok(match owned {
+        None => Some(Refusal::NotOwned { account: account.id().to_owned(), number }),
+        Some(owned) if !owned.capabilities.sms => Some(Refusal::NoTexts { number }),
+        Some(_) => None,
+    })
 }
 
 /// Waits for a call to the carrier. A test lets the process die when it has ended.

@@ -1,6 +1,6 @@
 //! Our phone numbers: the controller that reconciles them with their carrier, and the diagnostics
 //! of their health.
 
-mod attempt;
+pub mod attempt;
 pub mod health;
 pub mod reconciler;

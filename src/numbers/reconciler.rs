@@ -87,21 +87,6 @@ pub(super) enum AttemptOutcome {
     Refused(Refusal),
 }
 
-/// Why a number could not be attached without buying it. Nothing is changed.
-pub async fn refusal_of_unbought(
-    carriers: &Carriers,
-    account: &CarrierAccount,
-    number: &str,
-) -> Result<Option<Refusal>, CarrierError> {
-    let number = number.to_owned();
-    let owned = carriers.of(account).find_number(account, &number).await?;
-    Ok(match owned {
-        None => Some(Refusal::NotOwned { account: account.id().to_owned(), number }),
-        Some(owned) if !owned.capabilities.sms => Some(Refusal::NoTexts { number }),
-        Some(_) => None,
-    })
-}
-
 /// Reconciles numbers.
 #[derive(Clone)]
 pub struct Reconciler {

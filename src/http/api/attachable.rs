@@ -7,7 +7,7 @@ use super::carrier::of_carrier;
 use super::{ApiState, numbers};
 use crate::domain::phone_number;
 use crate::http::problem::Problem;
-use crate::numbers::reconciler;
+use crate::numbers::attempt;
 use crate::storage::country;
 
 /// Refuses a number that can't be attached, whatever the carrier says.
@@ -49,7 +49,7 @@ pub(super) async fn check(state: &ApiState, project_id: Uuid, number: &str) -> R
     form(number, false)?;
     let account = numbers::account(state, project_id).await?;
     country(state, project_id, number).await?;
-    match reconciler::refusal_of_unbought(&state.carriers, &account, number).await.map_err(of_carrier)? {
+    match attempt::refusal_of_unbought(&state.carriers, &account, number).await.map_err(of_carrier)? {
         None => Ok(()),
         Some(refusal) => Err(numbers::of_refusal(&refusal)),
     }
