@@ -61,6 +61,7 @@ pub fn fill(body: &str, variables: &Map<String, Value>) -> Result<String, String
         _ => readable(&error),
     })?;
     match segments::units(&filled) {
+        _ if filled.contains('\0') => Err("the rendered text holds the character NUL, which can't be sent".to_owned()),
         _ if is_blank(&filled) => Err("the rendered text is empty".to_owned()),
         units if units > segments::MOST_UNITS => Err(format!(
             "the rendered text is {units} characters long (an emoji counts as two); the limit is {}",
@@ -80,9 +81,6 @@ pub fn check(body: &str) -> Result<(), String> {
     instructions().try_for_each(check_instructions)?;
     if let Some(fault) = template_faults::first(body, &environment) {
         return Err(fault);
-    }
-    if !instructions().any(may_show) {
-        return Err("the rendered text is always empty".to_owned());
     }
     match variables_of(&template).is_empty() {
         true => fill(body, &Map::new()).map(|_| ()),
@@ -140,15 +138,6 @@ fn check_instructions(instructions: &Instructions) -> Result<(), String> {
         return Err(instructions.get_line(index).map_or(unknown.clone(), |line| format!("line {line}: {unknown}")));
     }
     Ok(())
-}
-
-/// Whether instructions may write something visible.
-fn may_show(instructions: &Instructions) -> bool {
-    (0..).map_while(|index| instructions.get(index)).any(|instruction| match instruction {
-        Instruction::EmitRaw(text) => !is_blank(text),
-        Instruction::Emit => true,
-        _ => false,
-    })
 }
 
 /// The variables of a message, as its template looks them up. It notes the first one that is
@@ -349,6 +338,21 @@ mod tests {
             ("{{ name }}{{ 'Ada'.first }}", "has no value"),
             ("{{ name }}{{ {'a': 1}.b }}", "has no value"),
             ("{{ name }}{{ -'x' }}", "line 1"),
+            ("{{ 'x' in 5 }}{{ a }}", "line 1: invalid operation: cannot perform a containment check"),
+            ("{{ a }}{{ b not in 5 }}", "containment check"),
+            ("{{ a if false }}", "a if false has no value"),
+            ("Hi\n{{ a if false }}", "line 2: a if false has no value"),
+            ("Hi {{ none }}", "none is always none"),
+            ("Hi {{ none if vip else none }}", "is always none"),
+            ("{% set b = none %}Hi {{ b }}", "b is always none"),
+            ("{% set b = 5 %}{{ name }}{{ b - 'x' }}", "line 1"),
+            ("{% set b = 5 %}{% for x in b %}{{ name }}{% endfor %}", "b is a number and has no items"),
+            ("Hi {{ \"\\u0000\" }}", "holds the character NUL"),
+            ("Hi {{ name }}{{ \"a\\u0000\" ~ 1 }}", "holds the character NUL"),
+            ("{% if false %}Hi {{ name }}{% endif %}", "always empty"),
+            ("{% for x in [] %}{{ name }}{% endfor %}", "always empty"),
+            ("{% set b = ' ' %}{{ b }}{% if name %}{{ b }}{% endif %}", "always empty"),
+            ("{% set b %}Hi{% endset %}{% if name %} {% endif %}", "always empty"),
             ("{% set x = 1 / 0 %}{{ name }}", "line 1"),
             ("{% with x = 'a' - 1 %}{{ name }}{% endwith %}", "line 1"),
             ("{% for name in names %}\u{200b}{% else %}\n{% endfor %}", "always empty"),
@@ -370,13 +374,22 @@ mod tests {
             "{% for x in name %}{{ x }}{% endfor %}{% for k in [1, 2] %}{{ k }}{% endfor %}.",
             "{% for x in items[1:] %}{{ x.name.first[0] }}{% endfor %}{{ order['id'] }}{{ order[key] }}",
             "{{ {'de': 'Hallo', 'en': 'Hello'}[language] }} {{ ['a', 'b'][position] }}",
-            "{{ name ~ 1 ~ none }} {{ name == none }} {{ none }} {{ 'x' in name }} {{ not name }} {{ name and 5 }}",
+            "{{ name ~ 1 ~ none }} {{ name == none }} {{ 'x' in name }} {{ not name }} {{ name and 5 }}",
             "{{ 'abc'[0] }} {{ 'abc'[1:] }} {{ [1, 2][0] }} {{ {'a': 1}.a }} {{ (1 + 2) * 3 }} {{ name }}",
             "{% for a in 'ab' %}{{ a }}{% endfor %}{% for k in {'a': 1} %}{{ k }}{% endfor %}{{ 1 == 'a' }}",
             "{{ a < b }} {{ a < 'x' }} {{ 1 < 2 < a }} {{ a >= 5 }} {{ [a, b] }} {{ {'x': a} }}",
             "{% set x = name %}{{ x / 2 }}{% with y = x %}{{ y - 1 }}{% endwith %}",
             "{% for child in children recursive %}{{ child.name }}{{ loop(child.children) }}{% endfor %}",
             "{% set name = name ~ '!' %}{{ name }}",
+            "{{ name or none }} {{ name if vip else none }} {{ name if vip }}",
+            "{% set b = none %}{% if vip %}{% set b = name %}{% endif %}{{ b }}",
+            "{% set b = none %}{% set b = name %}{{ b }}",
+            "{% set b = none %}{{ name if b == none else b }}",
+            "{% if vip %}{% set b = none %}{% endif %}Hi {{ b }}",
+            "{% for b in names %}{{ b }}{% endfor %}{% with b = name %}{{ b }}{% endwith %}",
+            "{% set b %}Hi {{ name }}{% endset %}{{ b }}",
+            "{% for x in [] %}{{ name }}{% else %}none{% endfor %}",
+            "{{ (name) in (names) }} {{ 1 if (name in names) else 2 }}",
             "{% set total = a + b %}{{ total }} {{ names[0] }} {{ \"x\" in names }}",
         ] {
             assert_eq!(check(body), Ok(()), "{body}");

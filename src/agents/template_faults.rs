@@ -1,5 +1,6 @@
-//! Finds expressions of a template that fail whatever its variables are: `{{ 1 / 0 }}`,
-//! `{{ none.x }}`, `{% for x in 5 %}`, `{{ name / 0 }}`.
+//! Finds what a template can never send, whatever its variables are: an expression that fails
+//! (`{{ 1 / 0 }}`, `{{ none.x }}`, `{% for x in 5 %}`, `{{ name / 0 }}`) or that always writes none,
+//! and a text that is always empty.
 //!
 //! An expression is evaluated alone. Its variables get values of each type that JSON has, and only
 //! an expression that fails with all of them is told. What stands behind a condition that never
@@ -12,6 +13,8 @@ use minijinja::machinery::{Span, parse, parse_expr};
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Value};
 
+use crate::domain::characters::is_blank;
+
 /// The most variables of one expression whose values are tried together. 13 values of each make 169
 /// evaluations.
 const MOST_VARIABLES: usize = 2;
@@ -19,15 +22,51 @@ const MOST_VARIABLES: usize = 2;
 /// What fails always, with its line. A template that can't be parsed has no such faults.
 pub(super) fn first(body: &str, environment: &Environment) -> Option<String> {
     let Ok(Stmt::Template(template)) = parse(body, "template", Default::default()) else { return None };
-    let mut search = Search { body, environment, found: None };
+    let mut bound = Vec::new();
+    bound_in(&template.children, &mut bound);
+    let mut search = Search { body, environment, found: None, bound, fixed: BTreeMap::new(), branches: 0 };
     search.body(&template.children);
-    search.found
+    let is_blank = search.found.is_none() && !search.may_show(&template.children);
+    search.found.or_else(|| is_blank.then(|| "the rendered text is always empty".to_owned()))
+}
+
+/// The names that a template itself gives values to, each as often as it does.
+fn bound_in<'e, 'a>(stmts: &'e [Stmt<'a>], names: &mut Vec<&'a str>) {
+    let mut target = |of: &'e Expr<'a>| names.extend(variables(of).unwrap_or_default());
+    for stmt in stmts {
+        match stmt {
+            Stmt::Set(set) => target(&set.target),
+            Stmt::SetBlock(set) => target(&set.target),
+            Stmt::ForLoop(each) => target(&each.target),
+            Stmt::WithBlock(with) => with.assignments.iter().for_each(|(of, _)| target(of)),
+            _ => {}
+        }
+    }
+    for stmt in stmts {
+        inner(stmt).into_iter().for_each(|body| bound_in(body, names));
+    }
+}
+
+/// The bodies of a statement.
+fn inner<'e, 'a>(stmt: &'e Stmt<'a>) -> Vec<&'e [Stmt<'a>]> {
+    match stmt {
+        Stmt::Template(template) => vec![&template.children],
+        Stmt::ForLoop(each) => vec![&each.body, &each.else_body],
+        Stmt::IfCond(condition) => vec![&condition.true_body, &condition.false_body],
+        Stmt::WithBlock(with) => vec![&with.body],
+        Stmt::SetBlock(set) => vec![&set.body],
+        Stmt::AutoEscape(escape) => vec![&escape.body],
+        Stmt::FilterBlock(filter) => vec![&filter.body],
+        Stmt::EmitExpr(_) | Stmt::EmitRaw(_) | Stmt::Set(_) | Stmt::Do(_) => Vec::new(),
+    }
 }
 
 /// Where an expression stands, as far as it decides what its value must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// It is written or decides a condition, so it must be defined.
+    /// It is written, so it must be defined and not none.
+    Written,
+    /// It decides a condition, so it must be defined.
     Needed,
     /// Something goes over its items.
     Over,
@@ -38,6 +77,12 @@ struct Search<'s> {
     body: &'s str,
     environment: &'s Environment<'s>,
     found: Option<String>,
+    /// The names that the template gives values to.
+    bound: Vec<&'s str>,
+    /// The values of names that are set once, to a value that is spelled out.
+    fixed: BTreeMap<String, Value>,
+    /// How many branches and loops are around a statement.
+    branches: usize,
 }
 
 impl Search<'_> {
@@ -52,30 +97,43 @@ impl Search<'_> {
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Template(template) => self.body(&template.children),
-            Stmt::EmitExpr(emitted) => self.expr(&emitted.expr, Position::Needed),
+            Stmt::EmitExpr(emitted) => self.expr(&emitted.expr, Position::Written),
             Stmt::ForLoop(each) => {
                 self.expr(&each.iter, Position::Over);
                 if let Some(filter) = &each.filter_expr {
                     self.expr(filter, Position::Needed);
                 }
+                self.branches += 1;
                 self.body(&each.body);
                 self.body(&each.else_body);
+                self.branches -= 1;
             }
             Stmt::IfCond(condition) => {
                 self.expr(&condition.expr, Position::Needed);
                 let known = self.known(&condition.expr).map(|value| value.is_true());
+                self.branches += usize::from(known.is_none());
                 if known != Some(false) {
                     self.body(&condition.true_body);
                 }
                 if known != Some(true) {
                     self.body(&condition.false_body);
                 }
+                self.branches -= usize::from(known.is_none());
             }
             Stmt::WithBlock(with) => {
                 with.assignments.iter().for_each(|(_, value)| self.expr(value, Position::Other));
                 self.body(&with.body);
             }
-            Stmt::Set(set) => self.expr(&set.expr, Position::Other),
+            Stmt::Set(set) => {
+                self.expr(&set.expr, Position::Other);
+                if let Expr::Var(name) = &set.target
+                    && self.branches == 0
+                    && self.bound.iter().filter(|bound| **bound == name.id).count() == 1
+                    && let Some(value) = self.known(&set.expr)
+                {
+                    self.fixed.insert(name.id.to_owned(), value);
+                }
+            }
             Stmt::SetBlock(set) => self.body(&set.body),
             Stmt::AutoEscape(escape) => self.body(&escape.body),
             Stmt::FilterBlock(filter) => self.body(&filter.body),
@@ -101,15 +159,38 @@ impl Search<'_> {
     /// The value of an expression without variables that has one.
     fn known(&self, expr: &Expr) -> Option<Value> {
         let source = self.source(expr)?;
-        if !variables(expr)?.is_empty() {
+        if variables(expr)?.iter().any(|name| !self.fixed.contains_key(*name)) {
             return None;
         }
-        self.environment.compile_expression_owned(source.to_owned()).ok()?.eval(()).ok()
+        self.environment.compile_expression_owned(source.to_owned()).ok()?.eval(&self.fixed).ok()
+    }
+
+    /// Whether statements may write something visible.
+    fn may_show(&self, stmts: &[Stmt]) -> bool {
+        stmts.iter().any(|stmt| match stmt {
+            Stmt::EmitRaw(raw) => !is_blank(raw.raw),
+            Stmt::EmitExpr(emitted) => self.known(&emitted.expr).is_none_or(|value| !is_blank(&value.to_string())),
+            Stmt::SetBlock(_) => false,
+            Stmt::ForLoop(each) => {
+                let has_none = self.known(&each.iter).is_some_and(|items| items.len() == Some(0));
+                (!has_none && self.may_show(&each.body)) || self.may_show(&each.else_body)
+            }
+            Stmt::IfCond(condition) => match self.known(&condition.expr).map(|value| value.is_true()) {
+                Some(true) => self.may_show(&condition.true_body),
+                Some(false) => self.may_show(&condition.false_body),
+                None => self.may_show(&condition.true_body) || self.may_show(&condition.false_body),
+            },
+            other => inner(other).into_iter().any(|body| self.may_show(body)),
+        })
     }
 
     /// Why an expression fails with whatever variables.
     fn fault(&self, expr: &Expr, position: Position) -> Option<String> {
-        let names = variables(expr).filter(|names| names.len() <= MOST_VARIABLES)?;
+        let mut names = variables(expr)?;
+        names.retain(|name| !self.fixed.contains_key(*name));
+        if names.len() > MOST_VARIABLES {
+            return None;
+        }
         // An expression of a single variable is as good as its value.
         if matches!(expr, Expr::Var(_) | Expr::Const(_)) && position == Position::Other {
             return None;
@@ -117,10 +198,17 @@ impl Search<'_> {
         let source = self.source(expr)?;
         let expression = self.environment.compile_expression_owned(source.to_owned()).ok()?;
         let mut last = None;
-        for given in combinations(&names) {
+        for mut given in combinations(&names) {
+            given.extend(self.fixed.clone());
             let what = match expression.eval(given) {
                 Err(error) => super::template::without_line(&error),
                 Ok(value) if position != Position::Other && value.is_undefined() => format!("{source} has no value"),
+                Ok(value) if position == Position::Written && value.is_none() => {
+                    format!("{source} is always none, and none would stand in the text")
+                }
+                Ok(value) if position == Position::Written && value.to_string().contains('\0') => {
+                    format!("{source} holds the character NUL, which can't be sent")
+                }
                 Ok(value) if position == Position::Over && value.try_iter().is_err() => {
                     format!("{source} is {} and has no items to go over", noun(&value))
                 }
@@ -133,16 +221,27 @@ impl Search<'_> {
 
     /// An expression as it is written, if that reads as the same expression.
     fn source(&self, expr: &Expr) -> Option<&str> {
-        let source = self.body.get(first_place(expr) as usize..expr.span().end_offset as usize)?;
-        let again = parse_expr(source).ok()?;
-        (shape(&again) == shape(expr)).then_some(source)
+        self.body.get(self.begins(expr)? as usize..expr.span().end_offset as usize)
+    }
+
+    /// Where an expression begins. The engine counts some from the token before them, and some from
+    /// a later part.
+    fn begins(&self, expr: &Expr) -> Option<u32> {
+        let own: Span = expr.span();
+        let mut begins = BTreeSet::new();
+        starts_in(expr, &mut begins);
+        begins.into_iter().find(|begin| {
+            let source = self.body.get(*begin as usize..own.end_offset as usize);
+            let again = source.and_then(|source| parse_expr(source).ok());
+            again.is_some_and(|again| shape(&again) == shape(expr))
+        })
     }
 }
 
 /// The names of the variables of an expression. None if it has a part that is not evaluated: a
 /// call, a filter or a test, which templates don't have, and what is taken out of a variable, which
 /// may be anything.
-fn variables<'e>(expr: &'e Expr) -> Option<BTreeSet<&'e str>> {
+fn variables<'a>(expr: &Expr<'a>) -> Option<BTreeSet<&'a str>> {
     let taken_out_of = match expr {
         Expr::Call(_) | Expr::Filter(_) | Expr::Test(_) => return None,
         Expr::Var(name) => return Some(BTreeSet::from([name.id])),
@@ -237,10 +336,10 @@ fn argument<'e, 'a>(argument: &'e CallArg<'a>) -> &'e Expr<'a> {
     }
 }
 
-/// Where an expression begins: the engine counts some from a later part.
-fn first_place(expr: &Expr) -> u32 {
-    let own: Span = expr.span();
-    parts(expr).into_iter().map(first_place).fold(own.start_offset, u32::min)
+/// Where the engine says that an expression and its parts begin.
+fn starts_in(expr: &Expr, starts: &mut BTreeSet<u32>) {
+    starts.insert(expr.span().start_offset);
+    parts(expr).into_iter().for_each(|part| starts_in(part, starts));
 }
 
 /// What an expression is made of, to compare two of them.

@@ -291,7 +291,7 @@ fn agent_check_tells_faults_with_line_and_column() {
         (
             "def reply(conv, text): return text.uper()",
             1,
-            "agent.star:1:36: error: a string has no attribute uper; did you mean upper?",
+            "agent.star:1:36: error: Object of type `string` has no attribute `uper`, did you mean `upper`?",
         ),
         (
             "SEEN = []\ndef reply(conv, text): SEEN.append(text)",

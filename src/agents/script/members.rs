@@ -156,6 +156,12 @@ pub(super) fn unfit(called: &str, parameters: &DocParams, given: &Given) -> Opti
         let meant = nearest(unknown, by_name()).map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
         return Some(format!("{takes}, and it has no argument by the name {unknown}{meant}"));
     }
+    let is_given = |parameter: &DocParam| parameter.default_value.is_some() || given.named.contains(&&*parameter.name);
+    if let Some(missing) = parameters.named_only.iter().find(|parameter| !is_given(parameter))
+        && !given.has_more
+    {
+        return Some(format!("{takes}, and {} is missing", missing.name));
+    }
     for (at, parameter) in positional.into_iter().enumerate() {
         let can_be_named = parameters.pos_or_named.iter().any(|one| one.name == parameter.name);
         let is_named = can_be_named && given.named.contains(&&*parameter.name);

@@ -36,7 +36,7 @@ const OF_KNOWN_TYPE: [&str; 19] = [
 /// The methods that return an item of their list or dict.
 const TAKING: [&str; 4] = ["get", "pop", "popitem", "setdefault"];
 /// The methods of `conv.state`.
-const OF_STATE: [&str; 3] = ["get", "items", "pop"];
+pub(super) const OF_STATE: [&str; 3] = ["get", "items", "pop"];
 
 type Call<'a> = (Span, &'a AstExpr, &'a [AstArgument]);
 
@@ -231,7 +231,9 @@ impl<'a> Flow<'a> {
         if given.has_more || calls || is_tested || may_be(of, Kind::State) && of.only_kind().is_none() {
             return Possible::Anything;
         }
-        let errors = if method == "format" && of.is_exact() { Errors::All } else { Errors::OfTypes };
+        let decodes = of.only_kind() == Some(Kind::Json) && given.args.iter().all(|(_, value)| value.is_exact());
+        let is_form = method == "format" && of.is_exact();
+        let errors = if is_form || decodes { Errors::All } else { Errors::OfTypes };
         let span = if of.alternatives().len() == 1 && given.args.is_empty() { at } else { span };
         let operands = given.operands(Some(of));
         let result = self.apply(&given.written(&format!("a0.{method}"), 1), &operands, (span, errors));

@@ -1,8 +1,9 @@
 //! Follows values through expressions.
 
 use starlark::codemap::Span;
-use starlark::syntax::ast::{AstAssignTarget, AstExpr, AstLiteral, AstNoPayload, BinOp, ClauseP, ExprP, ForClauseP};
+use starlark::syntax::ast::{AstExpr, AstLiteral, AstNoPayload, BinOp, ClauseP, ExprP, ForClauseP};
 
+use super::calls::OF_STATE;
 use super::reads::{OF_ENTRY, OF_MEDIUM};
 use super::stmts::items_of;
 use super::trial::Errors;
@@ -136,6 +137,9 @@ impl<'a> Flow<'a> {
         for (key, value) in pairs {
             let given = self.expr(frame, key);
             self.apply("return {a0: 0}", &[&given], (key.span, Errors::OfTypes));
+            if given.is_exact() && known.iter().any(|(before, _)| *before == given) {
+                self.tell(key.span, "this key stands in the dict before, and a dict has each key once".to_owned());
+            }
             known.push((given, self.expr(frame, value)));
         }
         if known.iter().any(|(key, value)| key.is_never() || value.is_never()) {
@@ -188,6 +192,8 @@ impl<'a> Flow<'a> {
         }
         match of.only_kind() {
             Some(Kind::Conv) => self.attribute_of_conv(name, span),
+            // A key by the name of a method can't be read so.
+            Some(Kind::State) if OF_STATE.contains(&name) => Possible::of(Kind::Function),
             Some(Kind::State) => Possible::Anything,
             Some(Kind::Log) => {
                 if let Some(what) = self.members.unknown_of_log(name) {
@@ -256,7 +262,9 @@ impl<'a> Flow<'a> {
         if *of == Possible::Anything {
             return Possible::Anything;
         }
-        let result = self.apply("return a0[a1]", &[of, key], (span, Errors::OfTypes));
+        let errors =
+            if key.is_exact() && of.alternatives().iter().all(has_known_keys) { Errors::All } else { Errors::OfTypes };
+        let result = self.apply("return a0[a1]", &[of, key], (span, errors));
         if of.is_exact() && key.is_exact() {
             return result.forgotten();
         }
@@ -296,12 +304,12 @@ impl<'a> Flow<'a> {
     ) -> Possible {
         let before = frame.locals.clone();
         let over = self.over(frame, &first.over);
-        self.bind_in_comprehension(frame, &first.var, &over);
+        self.unpack(frame, &first.var, (first.var.span, items_of(&over)));
         for clause in rest {
             match clause {
                 ClauseP::For(each) => {
                     let over = self.over(frame, &each.over);
-                    self.bind_in_comprehension(frame, &each.var, &over);
+                    self.unpack(frame, &each.var, (each.var.span, items_of(&over)));
                 }
                 ClauseP::If(condition) => {
                     let decides = self.expr(frame, condition);
@@ -316,10 +324,6 @@ impl<'a> Flow<'a> {
         frame.locals = before;
         if over.is_never() { Possible::NEVER } else { Possible::of(kind) }
     }
-
-    fn bind_in_comprehension(&mut self, frame: &mut Frame<'a>, target: &'a AstAssignTarget, over: &Possible) {
-        self.bind(frame, target, items_of(over));
-    }
 }
 
 /// Whether a value is a list of conv, or nothing.
@@ -329,6 +333,15 @@ pub(super) fn is_list_of_conv(of: &Possible) -> bool {
 
 pub(super) fn may_be(of: &Possible, kind: Kind) -> bool {
     *of == Possible::Anything || of.alternatives().iter().any(|one| one.kind() == Some(kind))
+}
+
+/// Whether it is known which items there are.
+fn has_known_keys(of: &Value) -> bool {
+    match of {
+        Value::List(_) | Value::Tuple(_) => true,
+        Value::Dict(pairs) => pairs.iter().all(|(key, _)| key.is_exact()),
+        _ => false,
+    }
 }
 
 /// Whether it is known how many values there are for a format.

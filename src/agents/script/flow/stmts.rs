@@ -97,7 +97,7 @@ impl<'a> Flow<'a> {
             frame.locals.insert(name, Possible::Anything);
         }
         let before = frame.locals.clone();
-        self.bind(frame, target, item);
+        self.unpack(frame, target, (target.span, item));
         self.stmt(frame, body);
         frame.locals = before;
     }
@@ -137,15 +137,25 @@ impl<'a> Flow<'a> {
                 let of = of.general();
                 self.apply("a0[a1] = a2", &[&of, &key, &value.general()], (target.span, Errors::OfTypes));
             }
-            AssignTargetP::Tuple(names) => {
-                let written: Vec<String> = (0..names.len()).map(|at| format!("x{at}")).collect();
-                let is_known = |value: &Value| matches!(value, Value::Tuple(_) | Value::List(_));
-                let errors = if value.alternatives().iter().all(is_known) { Errors::All } else { Errors::OfTypes };
-                self.apply(&format!("[{}] = a0", written.join(", ")), &[&value], (from.span, errors));
-                self.bind(frame, target, value);
-            }
-            AssignTargetP::Identifier(_) => self.bind(frame, target, value),
+            AssignTargetP::Tuple(_) | AssignTargetP::Identifier(_) => self.unpack(frame, target, (from.span, value)),
         }
+    }
+
+    /// Gives a value to the names of a target, and tells it if there are more or fewer of them.
+    pub(super) fn unpack(
+        &mut self,
+        frame: &mut Frame<'a>,
+        target: &'a AstAssignTarget,
+        (span, value): (Span, Possible),
+    ) {
+        if let AssignTargetP::Tuple(names) = &target.node {
+            let written: Vec<String> = (0..names.len()).map(|at| format!("x{at}")).collect();
+            let is_known = |value: &Value| matches!(value, Value::Tuple(_) | Value::List(_));
+            let is_counted = !value.alternatives().is_empty() && value.alternatives().iter().all(is_known);
+            let errors = if is_counted { Errors::All } else { Errors::OfTypes };
+            self.apply(&format!("[{}] = a0", written.join(", ")), &[&value], (span, errors));
+        }
+        self.bind(frame, target, value);
     }
 
     /// Gives a value to the names of a target.

@@ -197,7 +197,7 @@ fn count_anything(possible: &Possible) -> usize {
 fn try_all(functions: [&OwnedFrozenValue; 2], all: &[Combination], errors: Errors) -> Outcome {
     let mut gives = Possible::NEVER;
     let mut failed: Option<String> = None;
-    let mut has_worked = false;
+    let (mut has_worked, mut may_work) = (false, false);
     for (operands, rounds) in all {
         for round in 0..*rounds {
             match try_once(functions, operands, round, (errors, *rounds == 1)) {
@@ -206,16 +206,14 @@ fn try_all(functions: [&OwnedFrozenValue; 2], all: &[Combination], errors: Error
                     gives = gives.or(value.map_or(Possible::Anything, Possible::from));
                 }
                 Tried::Failed(true, what) => failed = failed.or(Some(what)),
-                Tried::Failed(false, _) => {
-                    // With another value it may work.
-                    has_worked = true;
-                    gives = Possible::Anything;
-                }
+                // With another value it may work.
+                Tried::Failed(false, _) => may_work = true,
             }
         }
     }
     match failed {
-        Some(what) if !has_worked => Outcome::Fails(what),
+        Some(what) if !has_worked && !may_work => Outcome::Fails(what),
+        _ if !has_worked => Outcome::Gives(Possible::Anything),
         _ => Outcome::Gives(gives),
     }
 }
