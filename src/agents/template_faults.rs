@@ -1,6 +1,6 @@
 //! Finds what a template can never send, whatever its variables are: an expression that fails
-//! (`{{ 1 / 0 }}`, `{{ none.x }}`, `{% for x in 5 %}`, `{{ name / 0 }}`) or that always writes none,
-//! and a text that is always empty.
+//! (`{{ 1 / 0 }}`, `{{ none.x }}`, `{% for x in 5 %}`, `{{ name / 0 }}`) or that always writes
+//! none, and a text that is always empty.
 //!
 //! An expression is evaluated alone. Its variables get values of each type that JSON has, and only
 //! an expression that fails with all of them is told. What stands behind a condition that never

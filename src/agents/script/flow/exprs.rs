@@ -50,10 +50,9 @@ impl<'a> Flow<'a> {
             }
             ExprP::Not(of) => {
                 let of = self.expr(frame, of);
-                match (of.is_never(), of.truth()) {
-                    (true, _) => Possible::NEVER,
-                    (_, Some(truth)) => Value::Bool(!truth).into(),
-                    (_, None) => Possible::of(Kind::Bool),
+                match of.truth() {
+                    _ if of.is_never() => Possible::NEVER,
+                    truth => truth.map_or(Possible::of(Kind::Bool), |truth| Value::Bool(!truth).into()),
                 }
             }
             ExprP::Minus(of) => self.unary(frame, "-", of, span),

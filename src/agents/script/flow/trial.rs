@@ -115,8 +115,8 @@ impl Trial {
         compiled
     }
 
-    /// Gives a value in all its forms to a check of values of the interpreter. Returns why the check
-    /// refuses all of them.
+    /// Gives a value in all its forms to a check of values of the interpreter. Returns why the
+    /// check refuses all of them.
     pub(super) fn refused_by(
         &self,
         possible: &Possible,

@@ -36,8 +36,8 @@ pub(super) enum Kind {
     State,
     Log,
     Json,
-    /// The lists of conv, as long as a script does not change them, and what they hold. The texts of
-    /// `conv.messages` are plain strings.
+    /// The lists of conv, as long as a script does not change them, and what they hold. The texts
+    /// of `conv.messages` are plain strings.
     History,
     Messages,
     Media,
