@@ -340,7 +340,7 @@ mod tests {
             ("a: !secret x\n", 1, 4, "a tag"),
             ("a: 1\n---\nb: 2\n", 2, 1, "a second document"),
             ("a: [1\nb: 2\n", 2, 2, "no YAML"),
-            ("a: \"x\n", 2, 1, "no YAML"),
+            ("a: \"x\n", 1, 4, "no YAML"),
             ("? [a]\n: 1\n", 1, 3, "a name must be a text"),
         ] {
             let fault = read(text).expect_err(text);
