@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +19,9 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new(name: &str) -> Self {
-        let path = data_folder(&format!("author-{name}"));
+        // Tests run at the same time, and some share a name.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let path = data_folder(&format!("author-{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
