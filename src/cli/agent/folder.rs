@@ -73,10 +73,12 @@ pub(super) struct AgentFiles {
 impl AgentFiles {
     /// Reads a folder, or a file: a script (.star, .py), or an agent (.yaml, .json).
     pub(super) fn read(path: &Path) -> Result<Self, FileFault> {
-        // The file that describes a folder stands for it.
+        // The file that describes a folder stands for it. JSON may be all of an agent.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let describes =
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| DESCRIPTIONS.contains(&name));
+        let describes = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| matches!(name, "agent.yaml" | "agent.yml"));
         let has_parts = || [SCRIPT, PROMPT].iter().any(|part| parent.join(part).is_file());
         if path.is_dir() {
             return Self::of_folder(path, path);
@@ -131,7 +133,9 @@ impl AgentFiles {
         if let Some(file) = self.script.clone() {
             let source = read_text(&file)?;
             if self.agent.insert("source".to_owned(), json!(source)).is_some() {
-                return Err(self.fault("source", format!("source is given here and in {SCRIPT}; leave one out")));
+                return Err(
+                    self.fault_described("source", format!("source is given here and in {SCRIPT}; leave one out"))
+                );
             }
         }
         let Some(file) = self.prompt.clone() else { return Ok(()) };
@@ -141,7 +145,9 @@ impl AgentFiles {
             return Err(FileFault::of_file(&file, what));
         };
         if llm.insert("prompt".to_owned(), json!(text)).is_some() {
-            return Err(self.fault("llm.prompt", format!("llm.prompt is given here and in {PROMPT}; leave one out")));
+            return Err(
+                self.fault_described("llm.prompt", format!("llm.prompt is given here and in {PROMPT}; leave one out"))
+            );
         }
         Ok(())
     }
@@ -200,12 +206,16 @@ impl AgentFiles {
             _ => self.description.as_ref(),
         };
         match file {
-            Some((file, node)) => {
-                let position = node.as_ref().map(|node| node.find(field)).unwrap_or_default();
-                FileFault::at(file, position.fault(message))
-            }
+            Some(_) => self.fault_described(field, message),
             None => FileFault::of_file(&self.path, message),
         }
+    }
+
+    /// A fault at the position where the file that describes the agent has a field.
+    fn fault_described(&self, field: &str, message: impl Into<String>) -> FileFault {
+        let Some((file, node)) = &self.description else { return FileFault::of_file(&self.path, message) };
+        let position = node.as_ref().map(|node| node.find(field)).unwrap_or_default();
+        FileFault::at(file, position.fault(message))
     }
 
     /// The line of the prompt with a member of `conv` that a message names, or 0.
