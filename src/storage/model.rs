@@ -156,7 +156,9 @@ pub struct Access {
 
 /// What a turn of an agent needs to use a model.
 pub async fn access(storage: &Storage, keys: &SecretKeys, agent_id: Uuid, model: &str) -> Result<Access, AccountError> {
-    let found = sqlx::query_file!("sql/queries/model/access.sql", agent_id, model).fetch_one(&mut *storage.connection().await?).await?;
+    let found = sqlx::query_file!("sql/queries/model/access.sql", agent_id, model)
+        .fetch_one(&mut *storage.connection().await?)
+        .await?;
     let context = SecretContext::of_model_key(found.project_id, agent_id);
     let key = match found.key_id.zip(found.encrypted) {
         Some((key_id, encrypted)) => Some(keys.decrypt(&context, &key_id, &encrypted)?),

@@ -98,10 +98,10 @@ pub async fn end(connection: &mut PgConnection, project_id: Uuid, id: Uuid) -> R
     find(connection, project_id, id).await
 }
 
-/// Lets the sessions of an agent that are not closed run its current version, in `textback dev`.
+/// Lets the sessions of an agent that are not closed run the active version, in `textback dev`.
 /// Elsewhere a session keeps the version that it started with.
-pub async fn follow_current_version(connection: &mut PgConnection, agent_id: Uuid) -> Result<(), sqlx::Error> {
-    sqlx::query_file!("sql/queries/session/follow_current_version.sql", agent_id).execute(connection).await?;
+pub async fn follow_active_version(connection: &mut PgConnection, agent_id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query_file!("sql/queries/session/follow_active_version.sql", agent_id).execute(connection).await?;
     Ok(())
 }
 

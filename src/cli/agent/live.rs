@@ -111,7 +111,7 @@ impl LiveAgent {
         let (id, version) = (stored.get("id").and_then(Value::as_str), stored.get("version").and_then(Value::as_i64));
         let id: Uuid = id.unwrap_or_default().parse()?;
         self.call(("POST", "numbers"), Some(json!({"number": demo::NUMBER, "agent_id": id}))).await?;
-        session::follow_current_version(&mut *self.storage.connection().await?, id).await?;
+        session::follow_active_version(&mut *self.storage.connection().await?, id).await?;
         self.model = Some(model);
         Ok((name, version.unwrap_or(1)))
     }

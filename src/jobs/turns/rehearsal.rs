@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::agents::{Agent, AgentError, ModelAccess, OutboundRequest};
 use crate::channels::{self, Channel, Channels, Prepared};
-use crate::domain::agent::{AgentKind, AgentSettings};
+use crate::domain::agent::{AgentKind, AgentSettings, Environment};
 use crate::domain::channel::{Capabilities, OutboundText};
 use crate::domain::keyword::Reading;
 use crate::domain::message::Direction;
@@ -73,6 +73,7 @@ impl Rehearsal {
             claimed_at: now,
             agent_id: Uuid::nil(),
             agent_version: 1,
+            environment: Environment::Sandbox,
             started: false,
             state: Json(state),
             language: None,
@@ -112,7 +113,7 @@ impl Rehearsal {
             |(seq, text): (i64, &String)| WaitingMessage { id: new_id(), seq, text: text.clone(), media: json!([]) };
         claim.waiting = Json((claim.handled_seq + 1..).zip(texts).map(waiting).collect());
         let Cast { agent, kind, settings, signing_secrets, model } = cast;
-        let context = TurnContext { env: "dev", kind, signing_secrets, model };
+        let context = TurnContext { kind, signing_secrets, model };
         let channels = Channels::default();
         let bare = BareChannel(claim.channel);
         let mut allowance = Allowance::of(settings, channels.get(claim.channel).unwrap_or(&bare));
