@@ -65,7 +65,7 @@ create table model_request (
     constraint failed_request_tells_its_error check ((finish = 'failed') = (error is not null))
 );
 
-create index model_request_of_a_turn on model_request (turn_id);
+create index model_request_of_a_session on model_request (session_id, id);
 -- Dashboards filter on the time.
 create index model_request_by_time on model_request using brin (created_at) with (autosummarize = on);
 

@@ -2,7 +2,7 @@
 create or replace view reporting.model_requests_v1 with (security_barrier) as
 select request.project_id, request.id as request_id, request.session_id, session.channel::text as channel, request.turn_id, request.attempt,
        request.round, request.agent_id, agent.name as agent_name, request.agent_version, request.model, request.finish::text as finish,
-       request.prompt_tokens, request.cached_tokens, request.output_tokens, request.reasoning_tokens,
+       request.prompt_tokens, request.cached_tokens, request.output_tokens, request.reasoning_tokens, request.cost,
        request.milliseconds / 1000.0::double precision as seconds, request.error,
        (select count(*) from tool_call where tool_call.turn_id = request.turn_id and tool_call.round = request.round)::integer as tool_calls,
        request.created_at
@@ -28,6 +28,7 @@ comment on column reporting.model_requests_v1.prompt_tokens is 'Count of tokens 
 comment on column reporting.model_requests_v1.cached_tokens is 'Count of tokens of the request that the provider had cached. Null: the server did not tell.';
 comment on column reporting.model_requests_v1.output_tokens is 'Count of tokens of the answer, thoughts among them. Null: the server did not tell.';
 comment on column reporting.model_requests_v1.reasoning_tokens is 'Count of tokens of the thoughts. Null: the server did not tell.';
+comment on column reporting.model_requests_v1.cost is 'Cost in millionths of the currency of the project''s prices, estimated where the server did not tell the tokens. Null: the model had no price.';
 comment on column reporting.model_requests_v1.seconds is 'Seconds that the request took.';
 comment on column reporting.model_requests_v1.error is 'Why the request failed, without what the server or the contact wrote. Null: it did not fail.';
 comment on column reporting.model_requests_v1.tool_calls is 'Count of tool calls of the round that have run. Requests of one round have the same.';

@@ -4,6 +4,7 @@
 mod converse;
 mod failure;
 mod messages;
+mod model_circuits;
 mod model_record;
 mod outcome;
 pub mod rehearsal;
@@ -37,6 +38,7 @@ use crate::jobs::spans;
 use crate::jobs::turns::converse::{TurnContext, converse};
 use crate::jobs::turns::failure::Failure;
 use crate::jobs::turns::messages::Allowance;
+use crate::jobs::turns::model_circuits::ModelCircuits;
 use crate::jobs::turns::outcome::written;
 use crate::secret::SecretKeys;
 use crate::storage::agent::Version;
@@ -63,6 +65,8 @@ pub struct Turns {
     channels: Channels,
     /// Decrypts the secrets that sign requests to services.
     key: SecretKeys,
+    /// The circuits of the servers of language models.
+    models: ModelCircuits,
     slots: usize,
     lease_seconds: u32,
     /// Sends the first messages of turns from this process, if it has a free slot.
@@ -98,6 +102,7 @@ impl Turns {
             agent_runtime: context.agent_runtime.clone(),
             channels: context.channels.clone(),
             key: context.accounts.key().clone(),
+            models: ModelCircuits::default(),
             slots: usize::from(context.settings.turn_slots),
             lease_seconds: context.settings.lease_seconds,
             deliveries: deliveries.clone(),
@@ -287,7 +292,7 @@ impl Turns {
             };
             let mut allowance = Allowance::of(&version.settings, channel);
             let signing_secrets = self.signing_secrets(claim, version).await?;
-            let model = model_record::access(&self.storage, &self.key, claim, version).await?;
+            let model = model_record::access(&self.storage, &self.key, &self.models, (claim, version)).await?;
             let context = TurnContext { kind: version.spec.kind(), signing_secrets, model };
             let conversing = converse(&*loaded.agent, &version.settings, claim, context, &mut allowance);
             let (mut settlement, sends) = conversing.await.map_err(failed)?;

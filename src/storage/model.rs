@@ -1,6 +1,7 @@
 //! Language models: their keys, what a turn of a model did, and each request to a model.
 //! [`crate::storage::model_budget`] has what they may use.
 
+use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +14,7 @@ use crate::domain::llm_budget::ModelPrice;
 use crate::failpoint;
 use crate::secret::{SecretContext, SecretKeys};
 use crate::storage::carrier_account::AccountError;
+use crate::storage::pagination::{Page, rows_to_read};
 use crate::storage::{Storage, database};
 
 /// A turn of a model, as its rows name it.
@@ -145,11 +147,54 @@ pub async fn add_request(
     Ok(())
 }
 
+/// A request to a model, as operators see it.
+#[derive(Debug, Clone)]
+pub struct ListedRequest {
+    pub id: i64,
+    pub turn_id: Uuid,
+    pub attempt: i32,
+    pub round: i32,
+    pub agent_id: Uuid,
+    pub agent_version: i32,
+    pub model: String,
+    pub finish: ModelFinish,
+    pub prompt_tokens: Option<i32>,
+    pub cached_tokens: Option<i32>,
+    pub output_tokens: Option<i32>,
+    pub reasoning_tokens: Option<i32>,
+    pub cost: Option<i64>,
+    pub milliseconds: i32,
+    pub error: Option<String>,
+    pub created_at: DateTime<Utc>,
+}
+
+/// The requests to models of a session, oldest first, after the one that the cursor names.
+pub async fn list_requests(
+    connection: &mut PgConnection,
+    (project_id, session_id): (Uuid, Uuid),
+    after: Option<i64>,
+    limit: u32,
+) -> Result<Page<ListedRequest>, sqlx::Error> {
+    let rows = sqlx::query_file_as!(
+        ListedRequest,
+        "sql/queries/model/list_requests.sql",
+        project_id,
+        session_id,
+        after,
+        rows_to_read(limit)
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(Page::of(rows, limit, |request| request.id.to_string()))
+}
+
 /// What a turn needs of an agent at its model's provider.
 #[derive(Debug)]
 pub struct Access {
     /// The key, if one was set.
     pub key: Option<SecretString>,
+    /// When it was set.
+    pub key_set_at: Option<DateTime<Utc>>,
     /// What the project pays for the model, if it has a price.
     pub price: Option<ModelPrice>,
 }
@@ -166,7 +211,7 @@ pub async fn access(storage: &Storage, keys: &SecretKeys, agent_id: Uuid, model:
     };
     let price = found.input.zip(found.output);
     let price = price.map(|(input, output)| ModelPrice { input, cached_input: found.cached_input, output });
-    Ok(Access { key, price })
+    Ok(Access { key, key_set_at: found.set_at, price })
 }
 
 /// Sets the key of an agent at its model's provider.

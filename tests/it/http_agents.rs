@@ -316,7 +316,7 @@ async fn services_of_one_project_that_hang_leave_slots_to_the_other_projects() {
 }
 
 /// A second project whose number echoes.
-async fn other_project(app: &TestApp) {
+pub async fn other_project(app: &TestApp) {
     let (_, key) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
     let credentials = json!({"account_sid": crate::harness::ACCOUNT_SID, "auth_token": crate::harness::AUTH_TOKEN});
     app.call(&key, Method::PUT, "/v1/carrier", Some(credentials)).await;
@@ -329,7 +329,7 @@ async fn other_project(app: &TestApp) {
 }
 
 /// The workers of a process with eight slots for turns.
-fn work_with_eight_slots(app: &TestApp) -> tokio::task::JoinHandle<()> {
+pub fn work_with_eight_slots(app: &TestApp) -> tokio::task::JoinHandle<()> {
     let mut slots = settings();
     (slots.turn_slots, slots.delivery_slots, slots.poll_seconds) = (8, 8, 60.0);
     let workers = app.workers_of(slots);

@@ -77,7 +77,7 @@ pub async fn app_with(model: &Model, llm: Value, settings: Value) -> TestApp {
     app
 }
 
-fn agent(model: &Model, llm: Value, settings: Value) -> Value {
+pub fn agent(model: &Model, llm: Value, settings: Value) -> Value {
     let mut spec =
         json!({"base_url": model.base_url(), "model": "small", "api_key": KEY, "prompt": "You answer for Acme."});
     spec.as_object_mut().expect("an object").extend(llm.as_object().cloned().unwrap_or_default());

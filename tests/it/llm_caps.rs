@@ -140,6 +140,40 @@ async fn cost_counts_by_the_prices_of_the_project() {
 }
 
 #[tokio::test]
+async fn the_requests_of_each_turn_stand_in_the_api() {
+    let fails = ResponseTemplate::new(503).insert_header("retry-after-ms", "1");
+    let model = Model::with(vec![fails, says("Hi."), says("Ok.")]).await;
+    let app = app_with(&model, json!({}), sorry()).await;
+    limit(&app, json!({"llm_prices": [{"model": "small", "input": 1_000_000, "output": 1_000_000}]})).await;
+    for text in ["hi", "and?"] {
+        app.answers(ADA, text).await;
+    }
+    let session = app.sessions().await.remove(0);
+    let path = format!("/v1/sessions/{}/model-requests", session["id"].as_str().expect("an id"));
+    let first = app.ok(Method::GET, &format!("{path}?limit=2"), None).await;
+    let cursor = first["next_cursor"].as_str().expect("a cursor");
+    let second = app.ok(Method::GET, &format!("{path}?limit=2&cursor={cursor}"), None).await;
+    let items = [&first["items"], &second["items"]].map(|page| page.as_array().cloned().expect("items")).concat();
+    assert_eq!((items.len(), second.get("next_cursor")), (3, None));
+
+    let told: Vec<_> = items.iter().map(|one| (&one["finish"], &one["cost"], &one["cached_tokens"])).collect();
+    let answered = (&json!("done"), &json!(102), &json!(64));
+    assert_eq!(told, [(&json!("failed"), &json!(0), &Value::Null), answered, answered]);
+    assert_eq!(items[0]["error"], "answered 503 Service Unavailable");
+    let inbound: Vec<Value> =
+        app.messages(&session).await.into_iter().filter(|one| one["direction"] == "inbound").collect();
+    let turns: Vec<&Value> = items.iter().map(|one| &one["turn_id"]).collect();
+    assert_eq!(
+        turns,
+        [&inbound[0]["id"], &inbound[0]["id"], &inbound[1]["id"]],
+        "a turn has the id of its first message"
+    );
+
+    let (_, other) = crate::harness::create_project(&app.storage, "other").await.expect("a project");
+    assert_eq!(app.call(&other, Method::GET, &path, None).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_limit_of_the_cost_needs_a_price() {
     let model = Model::with(answers(2)).await;
     let app = app_with(&model, json!({}), sorry()).await;

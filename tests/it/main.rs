@@ -45,6 +45,7 @@ mod keywords;
 mod landlines;
 mod llm_agents;
 mod llm_caps;
+mod llm_circuit;
 mod logs;
 mod memory_carrier;
 mod messaging_services;

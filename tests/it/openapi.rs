@@ -278,6 +278,7 @@ async fn conversations(api: &mut Checked<'_>) {
     api.ok(Method::GET, "/v1/sessions?limit=1", None).await;
     let newest = id(&sessions["items"][0]).to_owned();
     api.ok(Method::GET, &format!("/v1/sessions/{newest}/messages?limit=1"), None).await;
+    api.ok(Method::GET, &format!("/v1/sessions/{newest}/model-requests"), None).await;
     let oldest = sessions["items"].as_array().and_then(|items| items.last()).expect("a session");
     let ended = api.ok(Method::POST, &format!("/v1/sessions/{}/end", id(oldest)), None).await;
     assert_eq!(ended["close_reason"], "operator_ended");

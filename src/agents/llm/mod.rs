@@ -18,7 +18,7 @@ mod tools;
 mod work;
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -31,6 +31,7 @@ use super::tool::Tool;
 use super::{Agent, AgentError, AgentFuture, AgentRuntime, Answer, Conversation, Headroom, SpecError, TurnInput};
 use crate::domain::llm::LlmSpec;
 use outcome::Parameter;
+use record::RequestOutcome;
 use tools::Tools;
 use work::Work;
 
@@ -73,14 +74,17 @@ impl LlmAgent {
 
     async fn answer(&self, conversation: Conversation, input: TurnInput) -> Result<Answer, AgentError> {
         let prompt = self.prompt(&conversation).await?;
+        let record = input.model.as_ref().map(|model| Arc::clone(&model.record));
         let working = Work::of(self, prompt, conversation, input).run();
-        match tokio::time::timeout(TURN, working).await {
-            Ok(answer) => answer,
-            Err(_) => Err(AgentError::Failed(format!(
-                "the model did not come to an answer within {} seconds",
-                TURN.as_secs()
-            ))),
+        if let Ok(answer) = tokio::time::timeout(TURN, working).await {
+            return answer;
         }
+        // The request that ran is dropped, and nothing else tells that it had no answer.
+        if let Some(record) = record {
+            record.observe(RequestOutcome::Failed(None));
+        }
+        let seconds = TURN.as_secs();
+        Err(AgentError::Failed(format!("the model did not come to an answer within {seconds} seconds")))
     }
 
     /// The prompt of the version, filled in.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::reader::{Completion, Finish};
+use super::record::RequestOutcome;
 
 /// What follows from an answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,20 @@ pub(super) enum Refusal {
     Operator(OperatorMust),
     /// The server does not take the request, and nothing that is known would change that.
     Unusable,
+}
+
+impl Refusal {
+    /// How the server took the request.
+    pub(super) const fn outcome(&self) -> RequestOutcome {
+        match self {
+            Self::Later(after) => RequestOutcome::Failed(*after),
+            Self::Operator(OperatorMust::CheckKey | OperatorMust::Pay) => RequestOutcome::AccountRefused,
+            // Another model or another address may work.
+            Self::Operator(OperatorMust::CheckAddress) | Self::Parameter(_) | Self::TooLong | Self::Unusable => {
+                RequestOutcome::Answered
+            }
+        }
+    }
 }
 
 /// What the operator must do.

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -26,12 +27,39 @@ pub trait TurnRecord: Send + Sync + std::fmt::Debug {
     /// Keeps a call with its result, before the next one runs.
     fn call(&self, call: KeptCall) -> Recording<'_, ()>;
 
+    /// Whether the server may be called now.
+    fn permit(&self) -> Result<(), NotPermitted>;
+
+    /// Keeps how the server took a request.
+    fn observe(&self, outcome: RequestOutcome);
+
     /// Counts the most that a request may use, before it is made. Fails if the session or the
     /// project has reached a limit.
     fn reserve(&self, most: ModelTokens) -> Recording<'_, Uuid>;
 
     /// Counts a request that was made, and what it used instead of what was reserved for it.
     fn request(&self, request: ModelRequest) -> Recording<'_, ()>;
+}
+
+/// Why the server may not be called now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotPermitted {
+    /// It failed repeatedly, and is called again after this time.
+    ServerFails(Duration),
+    /// It refused the key or the account repeatedly.
+    AccountRefused,
+}
+
+/// How the server took a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestOutcome {
+    /// It answered.
+    Answered,
+    /// It was not reached, did not answer in time, or can't take requests for the moment. It may
+    /// have told for how long.
+    Failed(Option<Duration>),
+    /// It refused the key or the account.
+    AccountRefused,
 }
 
 /// A round of an earlier attempt.

@@ -12,7 +12,7 @@ use super::LlmAgent;
 use super::history::tokens;
 use super::outcome::{self, Refusal};
 use super::reader::{self, Completion, Usage};
-use super::record::{ModelRequest, TurnRecord};
+use super::record::{ModelRequest, NotPermitted, RequestOutcome, TurnRecord};
 use super::request;
 use crate::agents::AgentError;
 use crate::agents::http::{Caller, NoReply, Post, Reply};
@@ -68,8 +68,12 @@ impl Server<'_> {
         let failed = |what: String| {
             NotAnswered::Failed(AgentError::Failed(bounds::error(&format!("the model's server {what}"))))
         };
-        let mut pauses = PAUSES.into_iter();
+        let (mut pauses, mut last_failure) = (PAUSES.into_iter(), None);
         loop {
+            if let Err(why) = self.record.permit() {
+                // What failed here says more, and counts as a failure of the turn.
+                return Err(last_failure.map_or_else(|| NotAnswered::Failed(not_permitted(why)), failed));
+            }
             let refused = self.agent.refused();
             let body = request::body(&self.agent.spec, wanted.messages, wanted.tools, wanted.most_tokens, &refused);
             let (what, after) = match self.send(wanted, &body).await? {
@@ -95,6 +99,7 @@ impl Server<'_> {
             }
             let jitter = f64::from(Uuid::now_v7().as_bytes()[15]) / 1024.0;
             tokio::time::sleep(pause.mul_f64(1.0 + jitter)).await;
+            last_failure = Some(what);
         }
     }
 
@@ -106,6 +111,10 @@ impl Server<'_> {
         let reservation = self.record.reserve(most).await.map_err(NotAnswered::Failed)?;
         let began = Instant::now();
         let sent = self.exchange(wanted, body.into_bytes()).await;
+        self.record.observe(match &sent {
+            Sent::Completion(_) => RequestOutcome::Answered,
+            Sent::Refused { refusal, .. } => refusal.outcome(),
+        });
         let (finish, usage, error) = match &sent {
             Sent::Completion(completion) => (ModelFinish::from(completion.finish), completion.usage, None),
             Sent::Refused { what, .. } => (ModelFinish::Failed, Usage::default(), Some(bounds::error(what))),
@@ -164,6 +173,20 @@ impl Server<'_> {
             headers.insert("traceparent", traceparent);
         }
         headers
+    }
+}
+
+/// The error of a turn whose server may not be called now.
+fn not_permitted(why: NotPermitted) -> AgentError {
+    match why {
+        NotPermitted::ServerFails(wait) => AgentError::NotNow {
+            what: "the model's server failed repeatedly, so it is not called for a while".to_owned(),
+            seconds: u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1),
+        },
+        NotPermitted::AccountRefused => AgentError::Unusable(
+            "the model's server refused the API key or the account repeatedly, so it is not called for a while; set another key (llm.api_key), or top the account up at the provider"
+                .to_owned(),
+        ),
     }
 }
 

@@ -13,12 +13,13 @@ use super::auth::Caller;
 use super::lists::{self, List};
 use super::{ApiState, Group};
 use crate::domain::agent::Environment;
+use crate::domain::llm::ModelFinish;
 use crate::domain::message::{Attachment, Direction, MessageKind, MessageStatus, SkipReason};
 use crate::domain::reaction::Reaction;
 use crate::domain::segments::Encoding;
 use crate::domain::session::{Channel, CloseReason, SessionOrigin, SessionStatus};
 use crate::http::problem::Problem;
-use crate::storage::{message, session};
+use crate::storage::{message, model, session};
 
 /// `/v1/sessions`
 pub struct Api;
@@ -98,6 +99,38 @@ struct Message {
     created_at: DateTime<Utc>,
 }
 
+/// A request to a language model, also one that failed.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct ModelRequest {
+    /// The turn that made it, by the id of the first message that the turn answers.
+    turn_id: Uuid,
+    /// The attempt at the turn, from 1.
+    attempt: i32,
+    /// The round of the turn, from 0. A round that was repeated has several requests.
+    round: i32,
+    agent_id: Uuid,
+    agent_version: i32,
+    /// The provider's name of the model.
+    model: String,
+    finish: ModelFinish,
+    /// The tokens of the request. Left out if the server did not tell.
+    prompt_tokens: Option<i32>,
+    /// Those among them that the provider had cached.
+    cached_tokens: Option<i32>,
+    /// The tokens of the answer.
+    output_tokens: Option<i32>,
+    /// Those among them that are thoughts.
+    reasoning_tokens: Option<i32>,
+    /// The cost in millionths of the currency of the project's `llm_prices`. Left out if the model
+    /// had no price. Where the server did not tell the tokens, it is estimated.
+    cost: Option<i64>,
+    duration_seconds: f64,
+    /// What went wrong.
+    error: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
 #[OpenApi(tag = "Group::Sessions")]
 impl Api {
     /// List sessions, newest first
@@ -153,6 +186,25 @@ impl Api {
         Ok(Json(List::of(message::list(&mut connection, caller.reader(), *id, cursor, limit).await?)))
     }
 
+    /// List the requests to language models of a session, oldest first
+    #[oai(path = "/sessions/:id/model-requests", method = "get", operation_id = "list_model_requests")]
+    async fn model_requests(
+        &self,
+        state: Data<&ApiState>,
+        caller: Caller,
+        id: Path<Uuid>,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<u32>>,
+    ) -> Result<Json<List<ModelRequest>>, Problem> {
+        let (cursor, limit) = (List::<ModelRequest>::cursor(cursor.0)?, lists::limit(limit.0)?);
+        let mut connection = state.storage.connection().await?;
+        if session::find(&mut connection, caller.reader(), *id).await?.is_none() {
+            return Err(Problem::not_found("session"));
+        }
+        let of = (caller.reader(), *id);
+        Ok(Json(List::of(model::list_requests(&mut connection, of, cursor, limit).await?)))
+    }
+
     /// End a session
     ///
     /// Messages that wait for an answer are skipped. Messages that are planned are still sent. A
@@ -191,6 +243,28 @@ impl From<session::Session> for Session {
             paused_until: session.paused_until,
             // Nothing else pauses a contact.
             pause_reason: session.paused_until.map(|_| SkipReason::Repeats),
+        }
+    }
+}
+
+impl From<model::ListedRequest> for ModelRequest {
+    fn from(request: model::ListedRequest) -> Self {
+        Self {
+            turn_id: request.turn_id,
+            attempt: request.attempt,
+            round: request.round,
+            agent_id: request.agent_id,
+            agent_version: request.agent_version,
+            model: request.model,
+            finish: request.finish,
+            prompt_tokens: request.prompt_tokens,
+            cached_tokens: request.cached_tokens,
+            output_tokens: request.output_tokens,
+            reasoning_tokens: request.reasoning_tokens,
+            cost: request.cost,
+            duration_seconds: f64::from(request.milliseconds) / 1000.0,
+            error: request.error,
+            created_at: request.created_at,
         }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::agents::llm::record::{KeptCall, ModelRequest, Recording, Round, TurnRecord};
+use crate::agents::llm::record::{KeptCall, ModelRequest, NotPermitted, Recording, RequestOutcome, Round, TurnRecord};
 use crate::agents::{AgentError, ModelAccess};
 use crate::domain::agent::AgentSpec;
 use crate::domain::agent_error::AgentErrorCode;
 use crate::domain::llm_budget::{ModelPrice, ModelTokens, ReservationOutcome};
 use crate::jobs::turns::failure::Failure;
+use crate::jobs::turns::model_circuits::{ModelCircuits, TurnCircuits};
 use crate::secret::SecretKeys;
 use crate::storage::agent::{self, FailedTurn, Version};
 use crate::storage::model::{self, Access, CallRow, ModelTurn, RequestRow, RoundRow};
@@ -41,8 +42,8 @@ struct Budget {
 pub(crate) async fn access(
     storage: &Storage,
     keys: &SecretKeys,
-    claim: &Claim,
-    version: &Version,
+    circuits: &ModelCircuits,
+    (claim, version): (&Claim, &Version),
 ) -> Result<Option<ModelAccess>, Failure> {
     let llm = match &version.spec {
         AgentSpec::Script { .. } | AgentSpec::Http { .. } => return Ok(None),
@@ -50,9 +51,10 @@ pub(crate) async fn access(
     };
     let reading = model::access(storage, keys, claim.agent_id, &llm.model);
     let read = database::with_timeout(reading).await;
-    let Access { key, price } = read.map_err(|error| Failure::of_ours(error.to_string()))?;
+    let Access { key, key_set_at, price } = read.map_err(|error| Failure::of_ours(error.to_string()))?;
     let budget = Budget { price, session_tokens: llm.max_tokens_per_session, session_cost: llm.max_cost_per_session };
-    Ok(Some(ModelAccess { key, record: Arc::new(ModelRecord::of(storage, claim, budget)) }))
+    let circuits = circuits.of_turn((claim.project_id, claim.agent_id), &llm.base_url, key_set_at);
+    Ok(Some(ModelAccess { key, record: Arc::new(ModelRecord::of(storage, claim, budget, circuits)) }))
 }
 
 /// The record of one attempt at a turn.
@@ -61,11 +63,12 @@ pub(crate) struct ModelRecord {
     storage: Storage,
     turn: ModelTurn,
     budget: Budget,
+    circuits: TurnCircuits,
 }
 
 impl ModelRecord {
     /// The record of a claimed turn.
-    fn of(storage: &Storage, claim: &Claim, budget: Budget) -> Self {
+    fn of(storage: &Storage, claim: &Claim, budget: Budget, circuits: TurnCircuits) -> Self {
         let turn = ModelTurn {
             turn_id: claim.turn_id,
             project_id: claim.project_id,
@@ -74,7 +77,7 @@ impl ModelRecord {
             agent_version: claim.agent_version,
             attempt: claim.attempt,
         };
-        Self { storage: storage.clone(), turn, budget }
+        Self { storage: storage.clone(), turn, budget, circuits }
     }
 
     async fn load(&self) -> Result<Vec<Round>, AgentError> {
@@ -197,8 +200,22 @@ impl TurnRecord for ModelRecord {
         })
     }
 
+    fn permit(&self) -> Result<(), NotPermitted> {
+        self.circuits.permit()
+    }
+
+    fn observe(&self, outcome: RequestOutcome) {
+        self.circuits.record(outcome);
+    }
+
     fn reserve(&self, most: ModelTokens) -> Recording<'_, Uuid> {
-        Box::pin(self.reserve_most(most))
+        Box::pin(async move {
+            let reserved = self.reserve_most(most).await;
+            if reserved.is_err() {
+                self.circuits.withdraw();
+            }
+            reserved
+        })
     }
 
     fn request(&self, request: ModelRequest) -> Recording<'_, ()> {

@@ -127,6 +127,7 @@ pub const OPERATIONS: &[&str] = &[
     "list_consents",
     "list_countries",
     "list_messages",
+    "list_model_requests",
     "list_numbers",
     "list_quarantine",
     "list_scheduled_messages",
@@ -260,8 +261,8 @@ table! {
         "How many of these slots are in use.";
     Gauge CIRCUITS = "textback_circuits", ["work": JobKind::WORDS, "state": &["open", "half_open"]],
         "Circuits of this process that are not closed: of carrier accounts that keep failing, and of agents for which enough turns wait.";
-    Counter CIRCUIT_OPENINGS = "textback_circuit_openings_total", [],
-        "How often the circuit of a carrier account was opened, because its calls kept failing.";
+    Counter CIRCUIT_OPENINGS = "textback_circuit_openings_total", ["of": &["carrier_account", "model_account", "model_server"]],
+        "How often a circuit was opened, because calls kept failing: of a carrier account, of a server of language models, or of a key there.";
 
     Counter API_REQUESTS = "textback_api_requests_total", ["operation": OPERATIONS, "status": STATUS_CLASSES],
         "Requests to /v1, by their operation and the class of their status.";
