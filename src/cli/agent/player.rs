@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::check::{self, CheckError};
 use super::folder::{AgentFiles, Stamp};
 use super::model::{Model, ModelOptions, Recordings};
-use crate::agents::llm::record::{KeptCall, ModelRequest, Recording, Round, TurnRecord};
+use crate::agents::llm::record::{KeptCall, ModelRequest, NotPermitted, Recording, RequestOutcome, Round, TurnRecord};
 use crate::agents::tool::ToolOutcome;
 use crate::agents::{Agent, AgentRuntime, ModelAccess, OutboundRequest};
 use crate::config::AgentSettings;
@@ -182,6 +182,13 @@ impl TurnRecord for Calls {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).push(shown);
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Whoever tries an agent waits for its server, so nothing is left alone.
+    fn permit(&self) -> Result<(), NotPermitted> {
+        Ok(())
+    }
+
+    fn observe(&self, _: RequestOutcome) {}
 
     /// No limit counts on this machine, because a limit is of a session or a project.
     fn reserve(&self, _: ModelTokens) -> Recording<'_, Uuid> {
