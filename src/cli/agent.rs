@@ -25,6 +25,7 @@ use super::operator::{Operator, ProjectOptions};
 use super::{Done, print};
 use crate::config::AgentSettings;
 use crate::dev::shell;
+use crate::domain::agent::Environment;
 use folder::AgentFiles;
 
 /// The subcommands of `textback agent`.
@@ -46,12 +47,14 @@ pub enum Command {
     Chat(chat::ChatOptions),
     /// Run the scenarios of an agent. The exit code is 1 if one fails
     Test(trial::TestOptions),
-    /// Create the agent of a folder in a project, or add a version to it and make it current
+    /// Create the agent of a folder in a project, or add a version to it and activate it
     Push {
         #[command(flatten)]
         project: ProjectOptions,
         #[command(flatten)]
         agent: AgentOptions,
+        #[command(flatten)]
+        activation: ActivationOptions,
         /// The key at the provider of the agent's model; without it the agent keeps its key
         #[arg(long, env = "TEXTBACK_LLM_KEY", hide_env_values = true)]
         llm_key: Option<SecretString>,
@@ -64,13 +67,15 @@ pub enum Command {
         #[command(flatten)]
         agent: AgentOptions,
     },
-    /// Add a version to an agent and make it current. A script keeps all other settings of the
+    /// Add a version to an agent and activate it. A script keeps all other settings of the
     /// version before
     Update {
         #[command(flatten)]
         project: ProjectOptions,
         #[command(flatten)]
         agent: AgentOptions,
+        #[command(flatten)]
+        activation: ActivationOptions,
     },
 }
 
@@ -88,6 +93,23 @@ pub struct AgentOptions {
     number: Option<String>,
 }
 
+/// Where a version that is added becomes active.
+#[derive(Args)]
+pub struct ActivationOptions {
+    /// The environment in which the version is activated, sandbox or live [default: both]
+    #[arg(long, value_name = "ENVIRONMENT")]
+    env: Option<Environment>,
+}
+
+impl ActivationOptions {
+    /// Adds the environment to a new version.
+    fn add_to(&self, version: &mut Map<String, Value>) {
+        if let Some(environment) = self.env {
+            version.insert("activate_in".to_owned(), json!([environment]));
+        }
+    }
+}
+
 /// Runs `textback agent`.
 pub async fn run(command: Command) -> Done {
     match command {
@@ -95,13 +117,17 @@ pub async fn run(command: Command) -> Done {
         Command::Check { path, agents } => check(&path, &agents).await,
         Command::Chat(options) => chat::run(options).await,
         Command::Test(options) => trial::run(options).await,
-        Command::Push { project, agent, llm_key } => push(project, &agent, llm_key.as_ref()).await,
+        Command::Push { project, agent, activation, llm_key } => {
+            push(project, &agent, &activation, llm_key.as_ref()).await
+        }
         Command::Create { project, agent } => {
             let files = described(&agent)?;
             warn(&files, project.agents()).await?;
-            create(&project.open().await?, &agent, files.agent).await
+            let operator = project.open().await?;
+            check_number(&operator, &agent).await?;
+            create(&operator, &agent, files.agent).await
         }
-        Command::Update { project, agent } => update(project, &agent).await,
+        Command::Update { project, agent, activation } => update(project, &agent, &activation).await,
     }
 }
 
@@ -145,7 +171,12 @@ async fn find(operator: &Operator, name: &str) -> Result<Option<String>, Box<dyn
 }
 
 /// Creates the agent of the files, or adds a version to it.
-async fn push(project: ProjectOptions, options: &AgentOptions, key: Option<&SecretString>) -> Done {
+async fn push(
+    project: ProjectOptions,
+    options: &AgentOptions,
+    activation: &ActivationOptions,
+    key: Option<&SecretString>,
+) -> Done {
     let mut files = described(options)?;
     check::usable(&files, &check::runtime(project.agents())?, project.agents()).await?;
     warn(&files, project.agents()).await?;
@@ -156,9 +187,15 @@ async fn push(project: ProjectOptions, options: &AgentOptions, key: Option<&Secr
     check_number(&operator, options).await?;
     let name = files.name().to_owned();
     match find(&operator, &name).await? {
-        None => create(&operator, options, files.agent).await,
+        None => {
+            if activation.env.is_some() {
+                print("the agent is new, so its first version is active in all environments")?;
+            }
+            create(&operator, options, files.agent).await
+        }
         Some(id) => {
             files.agent.remove("name");
+            activation.add_to(&mut files.agent);
             add_version(&operator, options, (&name, &id), files.agent).await
         }
     }
@@ -176,7 +213,7 @@ async fn create(operator: &Operator, options: &AgentOptions, agent: Map<String, 
     told(operator, options, &made).await
 }
 
-async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
+async fn update(project: ProjectOptions, options: &AgentOptions, activation: &ActivationOptions) -> Done {
     let files = described(options)?;
     warn(&files, project.agents()).await?;
     let name = files.name().to_owned();
@@ -191,6 +228,7 @@ async fn update(project: ProjectOptions, options: &AgentOptions) -> Done {
         let current = operator.call(Method::GET, &format!("/v1/agents/{id}"), None).await?;
         agent = with_settings_of(current, agent);
     }
+    activation.add_to(&mut agent);
     add_version(&operator, options, (&name, &id), agent).await
 }
 
@@ -200,10 +238,15 @@ async fn add_version(
     (name, id): (&str, &str),
     agent: Map<String, Value>,
 ) -> Done {
+    let environments = agent.get("activate_in").and_then(Value::as_array).cloned().unwrap_or_default();
     let made = operator.call(Method::POST, &format!("/v1/agents/{id}/versions"), Some(Value::Object(agent))).await?;
     let made = made.as_object().cloned().unwrap_or_default();
     let version = made.get("version").and_then(Value::as_i64).unwrap_or_default();
-    print(&format!("agent {name} has version {version}, which new sessions run: {id}"))?;
+    let sessions = match environments.as_slice() {
+        [Value::String(environment)] => format!("new sessions of {environment}"),
+        _ => "new sessions".to_owned(),
+    };
+    print(&format!("agent {name} has version {version}, which {sessions} run: {id}"))?;
     told(operator, options, &made).await
 }
 

@@ -1,5 +1,5 @@
-//! Kills a process at each step of the turns of a language model that calls tools. Each text must be
-//! answered once, and each tool must take effect once.
+//! Kills a process at each step of the turns of a language model that calls tools. Each text must
+//! be answered once, and each tool must take effect once.
 //!
 //! `make test` runs one seed, `make chaos` more (TEXTBACK_FAILPOINT_SEEDS).
 

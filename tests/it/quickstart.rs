@@ -184,6 +184,11 @@ async fn an_agent_is_created_and_updated_from_a_shell_with_the_checks_of_the_api
     app.sql("insert into agent_error (agent_id, project_id, at, code, message, session_id, version) select id, project_id, now(), 'failed', 'a fault', gen_random_uuid(), 3 from agent").await;
     let repaired = agent("update", &file("support.star", "def reply(conv, text): return 'four'\n"), &[]);
     assert!(printed(&repaired).contains("has version 4"), "{}", printed(&repaired));
+    let tried = agent("update", &script, &["--env", "sandbox"]);
+    assert!(printed(&tried).contains("version 5, which new sessions of sandbox run"), "{}", printed(&tried));
+    assert_eq!(app.ok(Method::GET, &format!("/v1/agents/{id}"), None).await["version"], 4, "live is as it was");
+    let unknown = agent("update", &script, &["--env", "prod"]);
+    assert!(!unknown.status.success() && printed(&unknown).contains("sandbox"), "{}", printed(&unknown));
 
     for (name, text, why) in [
         ("wrong.star", "def reply(conv, text): return txt\n", "txt"),

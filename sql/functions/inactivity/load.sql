@@ -26,8 +26,11 @@ begin
       from unnest(due) as locked (id)
      cross join lateral (select * from session where session.id = locked.id limit 1) session
      cross join lateral (select * from project where project.id = session.project_id limit 1) project
-      join active_version active on active.agent_id = session.agent_id and active.environment = session.environment
-      join agent_version version on version.agent_id = active.agent_id and version.version = active.version
+     -- By "limit 1" each row is looked up by its key.
+     cross join lateral (
+           select * from active_version a where a.agent_id = session.agent_id and a.environment = session.environment limit 1) active
+     cross join lateral (
+           select * from agent_version v where v.agent_id = active.agent_id and v.version = active.version limit 1) version
       left join lateral (select turn.id from turn where turn.session_id = session.id limit 1) turn on true
       left join lateral (
            select delivery.seq from delivery
