@@ -190,6 +190,9 @@ pub struct Answer {
     pub sends: Vec<OutboundRequest>,
     /// Lines for the log.
     pub log: Vec<LogLine>,
+    /// What the author's prompt and tools told a model: links and phone numbers in it may be sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<String>,
 }
 
 impl Answer {

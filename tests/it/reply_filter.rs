@@ -6,6 +6,7 @@ use wiremock::ResponseTemplate;
 
 use crate::harness::{ADA, NUMBER, TestApp, bodies};
 use crate::http_agents::{app_with, says, service};
+use crate::llm_agents::{Model, app_with as model_app, calls, says as model_says};
 use crate::metrics;
 
 /// Answers each text with what stands for it.
@@ -147,4 +148,33 @@ async fn a_version_tells_its_filter_and_a_list_without_an_effect_is_refused() {
     ] {
         assert_eq!(app.refused(Method::POST, "/v1/agents", agent(more)).await, (422, code.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn what_the_prompt_and_the_tools_told_a_model_may_be_sent() {
+    let tools = r#"
+def find(conv, what: str):
+    """Finds a page."""
+    return {"page": "https://acme.com/orders/7", "phone": "+14155550188"}
+def leave(conv):
+    """Says goodbye."""
+    return {"utterance": "Bye: https://acme.com/bye", "hangup": True}
+"#;
+    let said = "See https://acme.com/orders/7, https://acme.com/orders/8, https://made.up/7 and https://acme.com/hours, or call +1 415 555 0188 or +1 415 555 0177.";
+    let model = Model::with(vec![
+        calls(&[("find", json!({"what": "order"}))]),
+        model_says(said),
+        calls(&[("leave", json!({}))]),
+    ])
+    .await;
+    let llm = json!({"prompt": "Our hours: https://acme.com/hours", "tools": ["find", "leave"]});
+    let app = model_app(&model, llm, json!({"source": tools, "links": "listed"})).await;
+    let sent = answer(&app, "where is my order?").await.remove(0);
+    for kept in ["https://acme.com/orders/7", "https://acme.com/hours", "+1 415 555 0188"] {
+        assert!(sent.contains(kept), "{kept}: {sent}");
+    }
+    for removed in ["orders/8", "made.up", "0177"] {
+        assert!(!sent.contains(removed), "{removed}: {sent}");
+    }
+    assert_eq!(answer(&app, "bye").await, ["Bye: https://acme.com/bye"], "a tool's own words are its author's");
 }

@@ -335,6 +335,7 @@ async fn a_filter_on_time_does_not_read_a_table_whole() {
             ("turns_v1", "finished_at", "turn_without_message_by_time"),
             ("sessions_v1", "opened_at", "session_by_time"),
             ("inactivity_v1", "warned_at", "message_by_time"),
+            ("model_requests_v1", "created_at", "model_request_by_time"),
         ] {
             let question = format!(
                 "explain (costs off) select * from reporting.{view} where {time} between now() - interval '3 hours' and now()"

@@ -133,6 +133,7 @@ impl<'a> Work<'a> {
             answer.texts.push(text);
         }
         answer.hangup |= hangup;
+        answer.seen.push(std::mem::take(&mut self.prompt));
         (answer.state, answer.language) = (self.conversation.state.clone(), self.conversation.language.clone());
         Next::Answer(Box::new(answer))
     }
@@ -170,6 +171,7 @@ impl<'a> Work<'a> {
                     match outcome {
                         ToolOutcome::Content(content) => content,
                         ToolOutcome::Utterance { text, hangup, .. } => {
+                            self.answer.seen.push(text.clone());
                             return Ok(match self.says(text, hangup) {
                                 Next::Answer(answer) => Some(*answer),
                                 Next::Calls(_) => None,
@@ -183,6 +185,7 @@ impl<'a> Work<'a> {
                 Value::String(text) => text,
                 other => other.to_string(),
             };
+            self.answer.seen.push(content.clone());
             later.push(json!({"role": "tool", "tool_call_id": call.id, "content": content}));
         }
         Ok(None)
@@ -223,7 +226,7 @@ impl<'a> Work<'a> {
 
     /// Takes over what a tool changed, said, sent and logged.
     fn take(&mut self, answer: Answer) {
-        let Answer { texts, cut, hangup, state, language, sends, log } = answer;
+        let Answer { texts, cut, hangup, state, language, sends, log, seen: _ } = answer;
         (self.conversation.state, self.conversation.language) = (state, language);
         self.answer.texts.extend(texts);
         self.answer.cut += cut;

@@ -50,6 +50,7 @@ pub const DASHBOARDS: [Dashboard; 3] = [
             "opt_outs",
             "text_cases",
             "agent_versions",
+            "model_use",
         ],
     },
     Dashboard {

@@ -40,7 +40,7 @@ pub(crate) async fn converse(
     context: TurnContext,
     allowance: &mut Allowance<'_>,
 ) -> Result<(Settlement, Vec<OutboundRequest>), AgentError> {
-    let replies = Replies::of(settings, claim);
+    let mut replies = Replies::of(settings, claim);
     let mut conversation = conversation(claim);
     let mut settlement = Settlement::of(claim, allowance.capabilities());
     let mut sends = Vec::new();
@@ -82,6 +82,7 @@ pub(crate) async fn converse(
         let input = turn_input(claim, context, call.traceparent());
         let answer = call.end(measured(kind, "reply", agent.reply(conversation.clone(), input)).await)?;
         write_log(&answer.log, &mut log_left);
+        replies.saw(&answer.seen);
         let texts = replies.filtered(MessageKind::Reply, answer.texts).await?;
         settlement = allowance.say(settlement, MessageKind::Reply, texts, answer.cut);
         hangup = answer.hangup;

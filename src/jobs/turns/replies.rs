@@ -27,6 +27,11 @@ impl Replies {
         Self(filter)
     }
 
+    /// Takes in what a model was told: what is in it may be sent.
+    pub(crate) fn saw(&mut self, texts: &[String]) {
+        texts.iter().for_each(|text| self.0.saw(text));
+    }
+
     /// The texts as the contact gets them. A text of which nothing visible is left is left out.
     pub(crate) async fn filtered(&self, kind: MessageKind, texts: Vec<String>) -> Result<Vec<String>, AgentError> {
         let (texts, removed) = if texts.iter().map(String::len).sum::<usize>() > LONG_BYTES {

@@ -141,6 +141,8 @@ pub async fn add_many(app: &TestApp) {
              select gen_random_uuid(), project_id, id, endpoint_id, '+1', 0, 'sent', 'SX' || position, at from time, (select * from session limit 1) session order by position;
          insert into turn_without_message (id, project_id, session_id, attempts, failures, outcome, created_at, finished_at)
              select gen_random_uuid(), project_id, id, 1, 0, 'silent', at, at from time, (select * from session limit 1) session order by position;
+         insert into model_request (project_id, session_id, agent_id, agent_version, turn_id, attempt, round, model, finish, milliseconds, created_at)
+             select project_id, id, agent_id, agent_version, id, 1, 0, 'small', 'done', 1500, at from time, (select * from session limit 1) session order by position;
          drop table time;
          select brin_summarize_new_values(indexrelid) from pg_index join pg_class on pg_class.oid = indexrelid where relname like '%\\_by\\_time';
          commit",
