@@ -29,6 +29,7 @@ pub struct Number {
     pub number: String,
     pub agent_id: Uuid,
     /// The environment of the agent whose active version new sessions get.
+    #[sqlx(rename = "environment: _")]
     pub environment: Environment,
     /// ISO 3166-1 alpha-2, when the digits tell.
     pub country: Option<String>,

@@ -85,7 +85,7 @@ async fn readiness_reports_a_locked_table_if_every_message_needs_it() {
         "project",
         "carrier_account",
         "number",
-        "agent",
+        "active_version",
         "agent_version",
         "consent",
         "message",

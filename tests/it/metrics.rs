@@ -184,7 +184,9 @@ async fn work_serves_its_metrics_at_each_address_that_it_is_given() {
         // The first sample and the first check of the readiness come a moment after the start.
         let mut text = shown().await;
         let until = Instant::now() + Duration::from_secs(60);
-        while !(text.contains("textback_ready 1") && text.contains("textback_due{work=\"turn\"} 0")) {
+        let all =
+            ["textback_ready 1", "textback_due{work=\"turn\"} 0", "textback_sample_age_seconds{sample=\"queues\"}"];
+        while !all.iter().all(|series| text.contains(series)) {
             assert!(Instant::now() < until, "{text}");
             tokio::task::yield_now().await;
             text = shown().await;

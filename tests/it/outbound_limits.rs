@@ -296,7 +296,7 @@ def reply(conv, text):
 
 #[tokio::test]
 async fn the_error_message_the_help_the_warning_and_the_farewell_are_counted_too() {
-    let agent = "def reply(conv, text): return text + fail(\"no\")";
+    let agent = "def reply(conv, text):\n    if text != \"\": fail(\"no\")\n    return text";
     let settings = json!({"first_message": "process", "error_message": "Sorry.",
                           "inactivity": {"warn_after_seconds": 60, "grace_seconds": 60, "closing": "Goodbye!"}});
     let app = TestApp::with_agent(agent, settings).await;

@@ -43,7 +43,7 @@ async fn markdown_becomes_plain_text_if_the_agent_wants_it() {
 #[tokio::test]
 async fn a_greeting_and_a_service_are_filtered_and_what_the_project_says_is_not() {
     let app = TestApp::with_agent(
-        "def reply(conv, text): return fail(\"no\")",
+        "def reply(conv, text):\n    if text != \"\": fail(\"no\")\n    return text",
         json!({"greeting": "**Welcome**", "markdown": "plain", "error_message": "*Sorry*"}),
     )
     .await;

@@ -66,10 +66,9 @@ async fn a_costly_template_is_refused_and_others_are_served_meanwhile() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_turn_whose_template_costs_too_much_is_final_and_the_person_is_told() {
-    let sends = "def reply(conv, text):\n    conv.send_sms_template(\"+14155550102\", \"costly\", {\"name\": \"x\"})";
+    let sends = "def reply(conv, text):\n    conv.send_sms_template(\"+14155550102\", \"costly\", {\"name\": \"x\", \"n\": 10000000})";
     let app = TestApp::with_agent(sends, json!({"first_message": "process", "error_message": "Sorry."})).await;
-    app.ok(Method::PUT, "/v1/templates/costly", Some(json!({"body": "{{ name }}{{ [[1] * 10000000] * 100000 }}"})))
-        .await;
+    app.ok(Method::PUT, "/v1/templates/costly", Some(json!({"body": "{{ name }}{{ [[1] * n] * n }}"}))).await;
     app.text(ADA, "hi").await;
     app.run_jobs().await;
     assert_eq!(app.simulator.received(ADA, NUMBER), ["Sorry."], "after one attempt");

@@ -146,8 +146,8 @@ async fn a_script_that_returns_something_else_fails_too() {
     for returned in
         ["5", "[\"a\"]", "True", "{}", "{\"text\": \"a\"}", "(\"a\", \"b\")", "{\"utterance\": 7}", "lambda: 1"]
     {
-        // What is spelled out behind return is refused when the script is saved.
-        let source = format!("def reply(conv, text):\n    answer = {returned}\n    return answer");
+        // What is returned whatever the text is is refused when the script is saved.
+        let source = format!("def reply(conv, text):\n    return {{\"hi\": {returned}}}.get(text, text)");
         let app = TestApp::with_agent(&source, json!({"first_message": "process"})).await;
         app.text(ADA, "hi").await;
         app.run_jobs().await;

@@ -3,12 +3,9 @@
 -- not write fails at once (42501).
 --
 -- Read by each message: project (rate limits), carrier_account (webhook key), number (recipient),
--- agent and
---                          agent_version (inactivity and debounce of the session), consent
---                          (opt-outs)
+-- active_version and agent_version (inactivity and debounce of the session), consent (opt-outs).
 -- Written by each message: message, session (last_message_at), turn (the new work), inactivity
--- (locked for writing even
---                          when the job stays as it is)
+-- (locked for writing even when the job stays as it is).
 --
 -- Not here, because most messages are stored while one of these is locked: attachment (messages
 -- with media), delivery and scheduled_message (STOP, and a message after a warning or an end),
@@ -17,6 +14,6 @@
 do $$
 begin
     perform set_config('lock_timeout', '1s', true);
-    lock table project, carrier_account, number, agent, agent_version, consent in access share mode;
+    lock table project, carrier_account, number, active_version, agent_version, consent in access share mode;
     lock table message, session, turn, inactivity in row exclusive mode;
 end $$

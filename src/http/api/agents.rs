@@ -43,8 +43,10 @@ struct NewAgent {
     version: NewAgentVersion,
 }
 
-/// A version to be added to an agent.
+/// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity`
+/// it has the defaults; without `markdown` it is `keep`, and without `links` `any`.
 #[derive(Object)]
+#[oai(rename = "NewAgentVersion")]
 struct AddedVersion {
     /// The environments in which it is activated. Without it in all; with an empty list in none.
     // Before the version, as in `NewAgent`.

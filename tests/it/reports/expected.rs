@@ -29,7 +29,7 @@ pub const ANSWERS: &[(&str, &[&str])] = &[
     ("opt_outs", &["*|opted_out|1"]),
     ("text_cases", &["continued|4", "new|4", "after_end|1", "after_timeout|1", "reply_to_outbound|1"]),
     ("agent_versions", &["agent|1|8|11|0.09090909090909091|2|*"]),
-    ("model_use", &["agent|small|3|0.3333333333333333|210|1|210||1.5"]),
+    ("model_use", &["agent|small|3|0.3333333333333333|210|1|210||*"]),
     ("deliveries", &["12|0.9166666666666666|0.08333333333333333|0|12|11"]),
     ("delivery_funnel", &["stored|12", "accepted|12", "delivered|11"]),
     ("delivery_statuses", &["*|delivered|11", "*|failed|1"]),

@@ -38,7 +38,7 @@ fn default_warning() -> String {
 /// A version to be added to an agent. Without `first_message` it is `greet`; without `inactivity`
 /// it has the defaults; without `markdown` it is `keep`, and without `links` `any`.
 #[derive(Object)]
-#[oai(deny_unknown_fields)]
+#[oai(deny_unknown_fields, rename = "VersionContents")]
 pub(super) struct NewAgentVersion {
     kind: AgentKind,
     /// The source of a `script`. It defines `start(conv)`, `reply(conv, text)` or both. The source
