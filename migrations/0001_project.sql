@@ -13,7 +13,7 @@ create table project (
         constraint repeats_in_five_minutes_is_0_or_3_to_100 check (repeats_in_five_minutes = 0 or repeats_in_five_minutes between 3 and 100),
     texts_per_project_per_minute integer not null default 0
         constraint texts_per_project_per_minute_is_0_to_1000000 check (texts_per_project_per_minute between 0 and 1000000),
-    -- Limits on outbound messages; 0 is off. A conversation with one message a minute and two
+    -- Limits on outbound messages; 0 is off, and a conversation with one message a minute and two
     -- answers to each stays within these defaults. The limits of the whole project are off by
     -- default, because with a limit each message of the project locks the same row.
     outbound_per_contact_per_hour   integer not null default 120

@@ -31,9 +31,9 @@ create table session (
     environment         agent_environment    not null default 'live',
     state               session_state        not null default '{}',
     language            text,
-    -- The watermark: every inbound message up to this seq is handled. A turn handles all messages
-    -- that wait, so one watermark is enough. It is in a row that the turn writes anyway, and
-    -- messages stay append-only.
+    -- The watermark: every inbound message up to this seq is handled, because a turn handles all
+    -- messages that wait. It is in a row that the turn writes anyway, and messages stay
+    -- append-only.
     handled_seq         bigint               not null default 0,
     started_at          timestamptz,
     opened_at           timestamptz          not null default now(),

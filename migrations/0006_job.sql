@@ -5,8 +5,7 @@
 -- that continues too late finds another token.
 create table turn (
     -- There is no foreign key, because its check cost 3 % of a message. The id always comes from
-    -- the row of a session that the same transaction has locked or inserted, and sessions are never
-    -- deleted. Invariant 4 checks it.
+    -- the row of a session that the same transaction has locked or inserted (invariant 4).
     session_id   uuid        not null constraint a_session_has_one_turn_at_a_time primary key,
     id           uuid        not null,
     project_id   uuid        not null,

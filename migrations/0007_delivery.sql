@@ -28,7 +28,7 @@ create table delivery (
     error_detail text,
     -- The steps, the oldest first:
     -- [{"at", "status", "attempt"?, "code"?, "class"?, "detail"?, "by"?}]. They are in this row
-    -- because every step writes it anyway. A table of steps would cost a second write and an index.
+    -- because every step writes it anyway, and a table of steps would cost a second write.
     history      delivery_history not null default '[]',
     created_at   timestamptz      not null default now(),
     accepted_at  timestamptz,

@@ -15,8 +15,7 @@ pub struct UnknownWord {
 
 impl fmt::Display for UnknownWord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { of, word, known } = self;
-        write!(f, "{word:?} is not a {of}; the known words are {}", known.join(", "))
+        write!(f, "{:?} is none of {}", self.word, self.known.join(", "))
     }
 }
 
@@ -211,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_unknown_word_is_an_error_that_names_the_known_ones() {
-        let told = "\"asleep\" is not a SessionStatus; the known words are open, warned, closed";
+        let told = "\"asleep\" is none of open, warned, closed";
         let unknown = SessionStatus::from_str("asleep").map_err(|error| error.to_string());
         assert_eq!(unknown, Err(told.to_owned()));
         let refused = SessionStatus::parse_from_json(Some("asleep".into())).map_err(|error| error.into_message());

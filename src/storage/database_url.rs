@@ -33,6 +33,10 @@ pub enum DatabaseUrlError {
         "the host in DATABASE_URL is not valid; if the password has one of the characters : / ? # @ %, write %3A %2F %3F %23 %40 %25 for it"
     )]
     Host,
+    #[error("the parameter {name} of DATABASE_URL is not known; did you mean {meant}?")]
+    Misspelt { name: String, meant: &'static str },
+    #[error("the parameter {0} of DATABASE_URL is given twice; give it once")]
+    Repeated(&'static str),
     #[error("the parameter {name} of DATABASE_URL is not valid; give {expected}")]
     Parameter { name: &'static str, expected: &'static str },
     #[error(
@@ -179,8 +183,19 @@ fn keep_known_parameters(url: &mut Url) -> Result<Vec<String>, DatabaseUrlError>
         if !PARAMETERS.contains(&&*name) && !name.starts_with("options[") {
             // A name of another form may be a part of a password.
             let is_name = name.len() <= 40 && name.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_');
+            // A misspelt sslmode would turn the checks of TLS off in silence. Only one letter may
+            // be wrong, because libpq has parameters like sslcrl that sqlx does not read.
+            let meant = PARAMETERS.into_iter().find(|known| strsim::osa_distance(&name, known) == 1);
+            if is_name && let Some(meant) = meant {
+                return Err(DatabaseUrlError::Misspelt { name: name.into_owned(), meant });
+            }
             ignored.push(if is_name { name.into_owned() } else { "(a name that is not shown)".to_owned() });
             continue;
+        }
+        if let Some(known) = PARAMETERS.into_iter().find(|known| *known == name)
+            && kept.iter().any(|(other, _): &(String, String)| *other == name)
+        {
+            return Err(DatabaseUrlError::Repeated(known));
         }
         check_parameter(&name, &value)?;
         kept.push((name.into_owned(), value.into_owned()));
@@ -289,6 +304,9 @@ mod tests {
             ("postgres://u:p@db:0/app", "the port"),
             ("postgres://u:p@[::1/app", "the host"),
             ("postgres://u:p@db/app?sslmode=on", "disable, allow, prefer"),
+            ("postgres://u:p@db/app?sslmod=verify-full", "did you mean sslmode?"),
+            ("postgres://u:p@db/app?ssl_mode=require", "did you mean sslmode?"),
+            ("postgres://u:p@db/app?sslmode=require&sslmode=disable", "sslmode of DATABASE_URL is given twice"),
             ("postgres://u:p@db/app?port=x", "a number from 1 to 65535"),
             ("postgres://u:%ff@db/app", "can't be read"),
         ] {
@@ -300,10 +318,10 @@ mod tests {
     #[test]
     fn parameters_without_effect_are_named_without_their_values() {
         let read: DatabaseUrl =
-            "postgres://u:p@db/app?channel_binding=require&sslmode=require&pgbouncer=true&Secret!=x"
+            "postgres://u:p@db/app?channel_binding=require&sslmode=require&pgbouncer=true&sslcrl=a&Secret!=x"
                 .parse()
                 .expect("a URL");
-        assert_eq!(read.ignored, ["channel_binding", "pgbouncer", "(a name that is not shown)"]);
+        assert_eq!(read.ignored, ["channel_binding", "pgbouncer", "sslcrl", "(a name that is not shown)"]);
         assert!(matches!(read.options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
     }
 

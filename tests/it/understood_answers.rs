@@ -34,9 +34,9 @@ async fn an_answer_that_is_not_understood_is_a_failure_that_is_told() {
         (r#"{"utterance": "Hello", "hangup": "yes"}"#, "hangup that is a text"),
         (r#"{"utterance": null, "text": "Hello"}"#, "`text` and without a text for the person"),
         (r#"{"utterance": "Hello", "hangUp": true}"#, "did you mean hangup?"),
-        (r#"{"hangup": false}"#, "the answer says nothing: it has no text"),
-        (r#"{"messages": []}"#, "the answer says nothing: it has no text"),
-        (r#"{"utterance": "\u200b\u2800"}"#, "the answer says nothing: nothing in its text is visible"),
+        (r#"{"hangup": false}"#, "answered with nothing for the person: it has no text"),
+        (r#"{"messages": []}"#, "answered with nothing for the person: it has no text"),
+        (r#"{"utterance": "\u200b\u2800"}"#, "answered with nothing for the person: nothing in its text is visible"),
     ] {
         let service = service(vec![answer(body), says("understood")]).await;
         let (app, _) = app_with(&service, json!({})).await;

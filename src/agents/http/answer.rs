@@ -34,6 +34,10 @@ pub(super) fn read(bytes: &[u8], charset: Option<&str>, conversation: Conversati
     };
     let value: Fields = match serde_json::from_str(&json) {
         Ok(fields) => fields,
+        // serde_json tells the depth by its words alone.
+        Err(error) if error.to_string().starts_with("recursion limit") => {
+            return Err(format!("answered with JSON that is nested more than 127 deep; expected {EXPECTED}"));
+        }
         Err(error) if error.is_data() => return Err(format!("{}; expected {EXPECTED}", not_an_object(&json, &error))),
         Err(error) => return Err(not_json(error)),
     };
@@ -118,7 +122,7 @@ fn check_meaning(meaning: &Meaning<'_>, others: &OtherKeys) -> Result<(), String
         [] => "it has no text",
         _ => "nothing in its text is visible",
     };
-    Err(format!("the answer says nothing: {why}; expected {EXPECTED}"))
+    Err(format!("answered with nothing for the person: {why}; expected {EXPECTED}"))
 }
 
 /// What is said of an answer without a text.
@@ -126,7 +130,8 @@ fn without_text(others: &OtherKeys) -> String {
     match (others.is_empty(), others.misspelt()) {
         (true, _) => "without utterance and messages".to_owned(),
         (false, Some((key, known))) => {
-            format!("without utterance and messages, but with {}; did you mean {known} by {key}?", others.names())
+            let names = others.names();
+            format!("without utterance and messages, but with {names}; did you mean {known} and not {key}?")
         }
         (false, None) => format!("without utterance and messages, but with {}", others.names()),
     }
@@ -265,11 +270,11 @@ mod tests {
             (r#"{"a\nb": "Hello"}"#, "but with `a\\nb`; expected"),
             (r#"{"state": {}}"#, "without utterance and messages"),
             (r#"{"text": "Hello", "hangup": true}"#, "without utterance and messages, but with `text`"),
-            (r#"{"hangup": false}"#, "the answer says nothing: it has no text; expected"),
-            (r#"{"hangup": null}"#, "the answer says nothing: it has no text"),
-            (r#"{"hangup": false, "state": {}}"#, "the answer says nothing"),
-            (r#"{"messages": []}"#, "the answer says nothing: it has no text"),
-            (r#"{"utterance": ""}"#, "the answer says nothing: nothing in its text is visible"),
+            (r#"{"hangup": false}"#, "answered with nothing for the person: it has no text; expected"),
+            (r#"{"hangup": null}"#, "answered with nothing for the person: it has no text"),
+            (r#"{"hangup": false, "state": {}}"#, "answered with nothing for the person"),
+            (r#"{"messages": []}"#, "answered with nothing for the person: it has no text"),
+            (r#"{"utterance": ""}"#, "answered with nothing for the person: nothing in its text is visible"),
             (r#"{"utterance": "\u200b\u2800"}"#, "nothing in its text is visible"),
             (r#"{"messages": ["\ufe0f", "\u3164"]}"#, "nothing in its text is visible"),
             (r#"{"utterance": null, "text": "Hello"}"#, "with `text` and without a text for the person; write"),
@@ -279,7 +284,7 @@ mod tests {
             (r#"{"utterance": "Hello", "hangUp": true}"#, "with `hangUp`, which is not known; did you mean hangup?"),
             (r#"{"utterance": "Hello", "end": true}"#, "with `end`, which is not known; did you mean hangup?"),
             (r#"{"utterance": null, "mesages": ["Hello"]}"#, "did you mean messages?"),
-            (r#"{"utterence": "Hello"}"#, "but with `utterence`; did you mean utterance by `utterence`?"),
+            (r#"{"utterence": "Hello"}"#, "but with `utterence`; did you mean utterance and not `utterence`?"),
             (r#"{"hangup": "yes"}"#, "hangup that is a text"),
             (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1}"#, "and 2 more keys"),
             (r#"{"utterance": 7}"#, "utterance that is a number; it must be a text or null"),

@@ -104,7 +104,7 @@ fn meant(key: &str, kind: ValueKind) -> Option<&'static str> {
         return Some("hangup");
     }
     match &*letters {
-        "state" | "sttae" | "staet" | "satte" => Some("state"),
+        "state" | "states" | "sttae" | "staet" | "satte" => Some("state"),
         _ => nearest(&letters, LONG_KEYS),
     }
 }

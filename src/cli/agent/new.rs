@@ -83,6 +83,9 @@ pub(super) fn run(options: &NewOptions) -> Done {
     }
     let textback = shell::as_called();
     let folder = shell::quoted(&shown.to_string()).into_owned();
+    if *kind == AgentKind::Http {
+        print(&format!("first start its service, in another terminal: cd {folder} && python3 service.py --port 9000"))?;
+    }
     print(&format!("next: {textback} agent chat {folder}, and {textback} agent test {folder}"))
 }
 

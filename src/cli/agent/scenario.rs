@@ -82,6 +82,11 @@ pub(super) struct ExpectedCall {
 /// The scenarios in files: of a folder all `.yaml` files, in the order of their names.
 pub(super) fn read_all(path: &Path) -> Result<Vec<Scenario>, FileFault> {
     let mut files = Vec::new();
+    if !path.exists() && path.file_name().is_some_and(|name| name == "tests") {
+        let what =
+            "there are no scenarios; write them into tests/*.yaml of the agent's folder, or name them with --tests";
+        return Err(FileFault::of_file(path, what.to_owned()));
+    }
     if path.is_dir() {
         let entries = std::fs::read_dir(path)
             .map_err(|error| FileFault::of_file(path, format!("this can't be read: {error}")))?;
