@@ -28,7 +28,12 @@ impl Operation {
         for (path, item) in document["paths"].as_object().expect("paths") {
             for (method, told) in item.as_object().expect("operations") {
                 let path = path.replace("{id}", &Uuid::now_v7().to_string());
-                let path = path.replace("{version}", "1").replace("{iso2}", "US").replace("{name}", "order");
+                let path = path
+                    .replace("{version}", "1")
+                    .replace("{from}", "1")
+                    .replace("{environment}", "live")
+                    .replace("{iso2}", "US")
+                    .replace("{name}", "order");
                 let method = method.to_ascii_uppercase().parse().expect("a method");
                 operations.push(Self { method, path, told: told.clone() });
             }
